@@ -1,0 +1,1 @@
+"""The host agent: keeps a link to a gateway, executes commands, streams their output; the SDK for handlers."""

@@ -1,0 +1,1 @@
+"""The `quarterdeck` command line (alias `qd`): one verb, one file."""

@@ -1,0 +1,4 @@
+"""The pytest plugin of Quarterdeck: real NATS and Redis servers as layered fixtures.
+
+For tests only; nothing that ships imports it.
+"""

@@ -1,0 +1,1 @@
+"""The pytest plugin: real servers as layered fixtures (see the sibling modules)."""

@@ -1,0 +1,1 @@
+"""The aggregator service: reports and output in, transitions and domain events out."""

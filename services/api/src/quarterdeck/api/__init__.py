@@ -1,0 +1,1 @@
+"""The api service: REST in, commands and batches out."""

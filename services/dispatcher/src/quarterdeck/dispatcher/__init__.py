@@ -1,0 +1,1 @@
+"""The dispatcher service: resolves agent to link to gateway and hands orders over, by lane and deadline."""

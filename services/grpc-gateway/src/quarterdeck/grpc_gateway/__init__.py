@@ -1,0 +1,1 @@
+"""The grpc-gateway service: the gRPC carrier under the shared gateway library."""

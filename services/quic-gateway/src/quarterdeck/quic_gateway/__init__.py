@@ -1,0 +1,1 @@
+"""The quic-gateway service: the QUIC carrier under the shared gateway library."""
