@@ -1,1 +1,1 @@
-"""The whole system on one machine: real nats-server and Redis from wheels, the six services, one supervisor."""
+"""The whole system on one machine: nats-server and Redis from wheels, the six services, one supervisor."""

@@ -1,1 +1,12 @@
-"""The pytest plugin: real servers as layered fixtures (see the sibling modules)."""
+"""The pytest plugin: real NATS and Redis servers as layered fixtures.
+
+Owns nothing itself; it names the modules whose fixtures every test of the workspace sees. Loaded by pytest
+through the `pytest11` entry point of quarterdeck-testing.
+
+    nats_server         a server of the test's own: kill it, pause it, restart it
+    shared_nats_url     one server per session, without a single stream at the start of each test
+    redis_server        a server of the test's own, with its append-only file
+    shared_redis_url    one server per session, flushed before each test
+"""
+
+pytest_plugins = ["quarterdeck.testing.nats_fixtures", "quarterdeck.testing.redis_fixtures"]

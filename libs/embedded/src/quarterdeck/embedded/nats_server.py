@@ -1,0 +1,169 @@
+"""A real nats-server with JetStream as a child process.
+
+Owns its configuration file, the race-free choice of a port, readiness and restart on the same port and store.
+Speaks to it only the first line of the NATS protocol; clients live in quarterdeck.core.bus.
+Called by the supervisor and by the fixtures of quarterdeck.testing.
+"""
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import msgspec
+
+from quarterdeck.embedded.children import Child, ChildSettings
+from quarterdeck.embedded.server_errors import ServerStartFailed
+
+_POLL_S = 0.005
+"""A start takes about 35 ms; the ports file appears late in it."""
+
+
+class NatsServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how nats-server runs."""
+
+    binary: Path
+    server_dir: Path
+    """Holds nats.conf, nats.log, the ports file and, in `jetstream/`, everything that must survive."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 lets the server choose; a restart keeps the choice."""
+    sync_interval: str | None = None
+    """JetStream's fsync period: `always`, or a duration such as `10s`. None is the server's 2 minutes."""
+    max_payload_bytes: int = 1_048_576
+    """Largest message. Source: nats-server's default."""
+    ready_timeout_s: float = 30.0
+    """Covers the recovery of large streams after a crash."""
+
+
+class NatsServer:
+    """nats-server, from start to stop; may be started again after either end."""
+
+    def __init__(self, settings: NatsServerSettings) -> None:
+        self.settings = settings
+        self._port = settings.port
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """`nats://host:port`; known after the first start."""
+        return f"nats://{self.settings.host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The TCP port; known after the first start."""
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """Process id of the last start. Raises RuntimeError before the first one."""
+        return self.child.pid
+
+    @property
+    def child(self) -> Child:
+        """The process of the last start. Raises RuntimeError before the first one."""
+        if self._child is None:
+            raise RuntimeError("nats-server was not started yet")
+        return self._child
+
+    @property
+    def running(self) -> bool:
+        """Whether the process runs; says nothing of readiness."""
+        return self._child is not None and self._child.running
+
+    async def start(self) -> None:
+        """Starts the server and waits until it takes clients. Raises ServerStartFailed."""
+        directory = self.settings.server_dir
+        directory.mkdir(parents=True, exist_ok=True)
+        config_path = directory / "nats.conf"
+        config_path.write_text(self._config(), encoding="utf-8")
+        self._child = Child.spawn(
+            ChildSettings(
+                name="nats",
+                argv=(str(self.settings.binary), "--config", str(config_path)),
+                cwd=directory,
+                log_path=directory / "nats.log",
+            )
+        )
+        try:
+            async with asyncio.timeout(self.settings.ready_timeout_s):
+                self._port = await self._published_port(self._child)
+                await self._first_line(self._child)
+        except TimeoutError:
+            await self._child.kill()
+            raise self._start_failed(None) from None
+
+    async def stop(self) -> None:
+        """SIGTERM: the server closes its clients and flushes its stores."""
+        if self._child is not None:
+            await self._child.stop()
+
+    async def kill(self) -> None:
+        """SIGKILL, as an outage would."""
+        if self._child is not None:
+            await self._child.kill()
+
+    async def restart(self) -> None:
+        """Stops it if it runs, and starts it on the same port and store."""
+        await self.stop()
+        await self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT after `pause`."""
+        self.child.send_signal(signal.SIGCONT)
+
+    def _config(self) -> str:
+        settings = self.settings
+        # JSON strings are valid in nats-server's configuration language and quote paths safely.
+        jetstream = [f"store_dir: {json.dumps(str(settings.server_dir / 'jetstream'))}"]
+        if settings.sync_interval is not None:
+            jetstream.append(f"sync_interval: {json.dumps(settings.sync_interval)}")
+        return "\n".join(
+            (
+                f"host: {json.dumps(settings.host)}",
+                f"port: {self._port or -1}",
+                f"ports_file_dir: {json.dumps(str(settings.server_dir))}",
+                f"max_payload: {settings.max_payload_bytes}",
+                "jetstream {",
+                *(f"  {line}" for line in jetstream),
+                "}",
+                "",
+            )
+        )
+
+    async def _published_port(self, child: Child) -> int:
+        """Reads the port from the file that the server writes once it listens."""
+        ports_path = self.settings.server_dir / f"nats-server_{child.pid}.ports"
+        while True:
+            if child.exit_code is not None:
+                raise self._start_failed(child.exit_code)
+            try:
+                urls = json.loads(ports_path.read_bytes())["nats"]
+            except (FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
+                await asyncio.sleep(_POLL_S)
+                continue
+            return int(urls[0].rpartition(":")[2])
+
+    async def _first_line(self, child: Child) -> None:
+        """Waits for the INFO line that greets every client."""
+        while True:
+            if child.exit_code is not None:
+                raise self._start_failed(child.exit_code)
+            try:
+                reader, writer = await asyncio.open_connection(self.settings.host, self._port)
+            except ConnectionError:
+                await asyncio.sleep(_POLL_S)
+                continue
+            try:
+                if (await reader.readline()).startswith(b"INFO "):
+                    return
+            finally:
+                writer.close()
+
+    def _start_failed(self, exit_code: int | None) -> ServerStartFailed:
+        log_path = self.child.settings.log_path
+        return ServerStartFailed("nats-server", exit_code, log_path, self.child.log_tail())

