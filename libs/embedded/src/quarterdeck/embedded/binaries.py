@@ -2,7 +2,7 @@
 
 Owns the order of look-up: a configured path, then PATH (only releases that are new enough), then the wheel
 that brings the executable. PATH is a parameter, so that only entry points read the environment. Starts no
-server (`nats_server`, `redis_server` do). Called by the supervisor, by `quarterdeck doctor` and by the fixtures.
+server (`nats_server`, `redis_server` do). Called by the supervisor, by `doctor` and by the test fixtures.
 """
 
 import re

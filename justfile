@@ -1,0 +1,94 @@
+# Every task of the project. `just` lists them; CI calls nothing else.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+python := ".venv/bin/python"
+stamp := ".venv/.quarterdeck-installed"
+
+# List the tasks.
+_default:
+    @just --list --unsorted
+
+# Make .venv with the locked packages and our own members, editable. Quick when nothing changed.
+[group('set-up')]
+setup:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [[ -f {{ stamp }} ]]; then
+        changed=$(find requirements.lock pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml -newer {{ stamp }})
+        [[ -n $changed ]] || exit 0
+    fi
+    [[ -x {{ python }} ]] || uv venv --quiet --python 3.11 .venv
+    echo "Installing the locked packages into .venv"
+    uv pip install --quiet --python {{ python }} --requirements requirements.lock
+    members=()
+    for member in libs/*/ services/*/; do members+=(--editable "$member"); done
+    uv pip install --quiet --python {{ python }} --no-deps --no-build-isolation "${members[@]}"
+    touch {{ stamp }}
+
+# Pin the ranges of all members in requirements.lock: third-party only, with hashes. Pass `--upgrade` for newer releases.
+[group('set-up')]
+lock *options:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    ours=()
+    for member in libs/*/ services/*/; do ours+=(--no-emit-package "quarterdeck-$(basename "$member")"); done
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+        "${ours[@]}" --group dev libs/*/pyproject.toml services/*/pyproject.toml \
+        --output-file requirements.lock {{ options }}
+
+# Format the code and sort imports.
+[group('code')]
+fmt: setup
+    .venv/bin/ruff format
+    .venv/bin/ruff check --fix --quiet || true
+
+# Everything that is checked without running the product.
+[group('code')]
+lint: setup
+    .venv/bin/ruff check
+    .venv/bin/ruff format --check --quiet
+    {{ python }} -m tools.linters
+    .venv/bin/lint-imports --no-logo
+    {{ python }} tools/protos.py --check
+    .venv/bin/mypy
+
+# Compile protos/ into quarterdeck.wire.
+[group('code')]
+protos: setup
+    {{ python }} tools/protos.py
+
+# Lint, then every test. The end-to-end tests share one worker, everything else runs beside them on the other.
+[group('tests')]
+test *options: lint
+    .venv/bin/pytest --numprocesses 2 --dist loadgroup {{ options }}
+
+# The quick tests: no servers, no processes of ours.
+[group('tests')]
+unit *options: setup
+    .venv/bin/pytest tests/unit {{ options }}
+
+# The six services as real processes, real agents, real brokers.
+[group('tests')]
+e2e *options: setup
+    .venv/bin/pytest tests/e2e {{ options }}
+
+# Which requirements no test names yet.
+[group('tests')]
+requirements: setup
+    {{ python }} tests/requirements.py
+
+# Start the whole system on this machine and leave it running; Ctrl-C stops it.
+[group('run')]
+up *options: setup
+    .venv/bin/quarterdeck up {{ options }}
+
+# Start the whole system with four agents, run and stop batches on them, and leave nothing behind.
+[group('run')]
+demo: setup
+    {{ python }} -m quarterdeck.embedded.demo
+
+# Measure the product beside the raw limits of the same hops; under ten minutes on two cores.
+[group('run')]
+bench *options: setup
+    {{ python }} tests/benchmarks/run.py {{ options }}
