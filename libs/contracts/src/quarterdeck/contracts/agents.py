@@ -1,0 +1,46 @@
+"""Durable records of agents and of the secrets that open our doors. Kept in the registry, never in Redis."""
+
+import msgspec
+
+
+class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="agent/1"):
+    """Value in QD_AGENTS under `<tenant>.<agent_id>`: who the agent is and what it last said of itself."""
+
+    tenant: str
+    agent_id: str
+    public_key: bytes
+    """Ed25519, 32 bytes raw. Made on the agent; the private half never leaves it."""
+    name: str
+    labels: dict[str, str] = {}
+    facts: dict[str, str] = {}
+    capabilities: tuple[str, ...] = ()
+    """Command types that the agent executes."""
+    guests: tuple[str, ...] = ()
+    aliases: dict[str, str] = {}
+    version: str = ""
+    enrolled_at_ms: int = 0
+    last_seen_ms: int = 0
+    revoked: bool = False
+
+
+class ApiToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="api_token/1"):
+    """Value in QD_TOKENS under `api.<SHA-256 of the token, hex>`; the token itself is stored nowhere."""
+
+    token_id: str
+    tenant: str
+    principal: str
+    """Who acts: becomes user_id of what the token creates."""
+    created_at_ms: int
+    expires_at_ms: int | None = None
+
+
+class JoinToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="join_token/1"):
+    """Value in QD_TOKENS under `join.<SHA-256 of the secret, hex>`: permission to enrol agents."""
+
+    token_id: str
+    tenant: str
+    created_at_ms: int
+    expires_at_ms: int
+    uses_left: int = 1
+    labels: dict[str, str] = {}
+    """Bound to every agent that enrols with it; the agent cannot override them."""
