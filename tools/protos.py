@@ -1,8 +1,8 @@
 """Compiles the native agent protocol into quarterdeck.wire, or checks that the committed code is current.
 
-Owns the list of proto files and where their code goes. `just protos` runs it; `just lint` runs it with `--check`.
-The descriptor keeps the file name `quarterdeck/agent/v1/agent.proto`: it is part of the protocol's identity, while
-the Python package is only where the code lives.
+Owns the list of proto files and where their code goes. `just protos` runs it; `just lint` runs it with
+`--check`. The descriptor keeps the file name `quarterdeck/agent/v1/agent.proto`: it is part of the
+protocol's identity, while the Python package is only where the code lives.
 """
 
 import argparse
@@ -20,7 +20,7 @@ GENERATED: dict[str, Path] = {
 
 
 def compile_proto(proto: str, output_dir: Path) -> None:
-    """Writes `<stem>_pb2.py` and `.pyi` of `proto` into `output_dir`. Raises RuntimeError when protoc refuses."""
+    """Writes the `.py` and `.pyi` of `proto` into `output_dir`. Raises RuntimeError when protoc refuses."""
     # Imported here so that `--help` works in an environment without the development tools.
     import grpc_tools
     from grpc_tools import protoc
