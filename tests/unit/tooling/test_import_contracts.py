@@ -55,9 +55,9 @@ def test_every_contract_breaks_on_its_forbidden_import(workspace_copy: Path) -> 
 
     answer = _lint_imports(workspace_copy)
 
-    verdicts = [line for line in answer.splitlines() if line.endswith((" KEPT", " BROKEN"))]
+    broken = [line for line in answer.splitlines() if " BROKEN" in line]
     for beginning in FORBIDDEN:
-        assert [line for line in verdicts if line.startswith(beginning) and line.endswith(" BROKEN")], answer
+        assert any(line.startswith(beginning) for line in broken), answer
 
 
 def test_every_contract_has_a_forbidden_sample() -> None:

@@ -1,0 +1,75 @@
+"""Lists the requirement numbers that no test names yet (`just requirements`).
+
+Reads the numbers of docs/requirements.md and the docstrings of all test modules, classes and functions. A
+docstring names single numbers (`S0-18`) or ranges (`S4-17..20`). Exits 1 when a test names a number that does not
+exist.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+_DEFINED = re.compile(r"^- \*\*(S\d-\d+)\*\*", re.MULTILINE)
+_NAMED = re.compile(r"\b(S\d)-(\d+)F?(?:(?:\.\.\.?|…)(\d+))?")
+
+
+def defined_numbers(document: str) -> list[str]:
+    """The numbers of the requirements document, in its order."""
+    return _DEFINED.findall(document)
+
+
+def named_numbers(docstring: str) -> Iterator[str]:
+    """The numbers that a docstring claims to prove, ranges written out."""
+    for source, first, last in _NAMED.findall(docstring):
+        for number in range(int(first), int(last or first) + 1):
+            yield f"{source}-{number}"
+
+
+def docstrings_of_tests(module_text: str) -> Iterator[str]:
+    """The docstrings of a test module: its own, and those of its tests and test classes."""
+    tree = ast.parse(module_text)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Module():
+                yield ast.get_docstring(node) or ""
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                if node.name.lower().startswith("test"):
+                    yield ast.get_docstring(node) or ""
+            case _:
+                pass
+
+
+def report(defined: Iterable[str], named: set[str]) -> Iterator[str]:
+    """The lines to print: for each source document how far we are and what is missing."""
+    for source, group in groupby(defined, key=lambda number: number.partition("-")[0]):
+        numbers = list(group)
+        missing = [number for number in numbers if number not in named]
+        yield f"{source}: {len(numbers) - len(missing)} of {len(numbers)} named by a test"
+        if missing:
+            yield f"    missing: {' '.join(missing)}"
+
+
+def main() -> int:
+    """Prints the report and returns the exit code."""
+    defined = defined_numbers((ROOT / "docs/requirements.md").read_text(encoding="utf-8"))
+    named = {
+        number
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for docstring in docstrings_of_tests(path.read_text(encoding="utf-8"))
+        for number in named_numbers(docstring)
+    }
+    for line in report(defined, named):
+        print(line)
+    unknown = sorted(named - set(defined))
+    if unknown:
+        print(f"named by a test but not defined: {' '.join(unknown)}")
+    return 1 if unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
