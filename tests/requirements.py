@@ -1,8 +1,7 @@
 """Lists the requirement numbers that no test names yet (`just requirements`).
 
 Reads the numbers of docs/requirements.md and the docstrings of all test modules, classes and functions. A
-docstring names single numbers (`S0-18`) or ranges (`S4-17..20`). Exits 1 when a test names a number that does not
-exist.
+docstring names single numbers (`S0-18`) or ranges (`S4-17..20`). Exits 1 when a test names an unknown number.
 """
 
 import ast
