@@ -8,6 +8,7 @@ The same frames run on both carriers:
   QUIC  one bidirectional stream opened by the agent, ALPN "quarterdeck/1", each frame behind a 4-byte big-endian length
 
 A frame carries whatever was queued, in order; each side reads messages as if they had come one by one.
+A frame of zero bytes (no message) is not sent; more than 4 MiB is an error.
 
 Opening:   gateway Challenge → agent [Enrol → gateway Enrolled →] Hello → gateway Welcome
 Afterwards: both sides send freely. The agent repeats reports until ReportAck, and output from the acknowledged offset.
@@ -475,19 +476,30 @@ class JournalEntry(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PHASE_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    STDOUT_OFFSET_FIELD_NUMBER: _builtins.int
+    STDERR_OFFSET_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     attempt: _builtins.int
     phase: Global___Phase.ValueType
+    batch_id: _builtins.str
+    """as the Order said"""
+    stdout_offset: _builtins.int
+    """first byte that the agent still has: everything below was acknowledged"""
+    stderr_offset: _builtins.int
     def __init__(
         self,
         *,
         command_id: _builtins.str = ...,
         attempt: _builtins.int = ...,
         phase: Global___Phase.ValueType = ...,
+        batch_id: _builtins.str = ...,
+        stdout_offset: _builtins.int = ...,
+        stderr_offset: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "command_id", b"command_id", "phase", b"phase"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_id", b"batch_id", "command_id", b"command_id", "phase", b"phase", "stderr_offset", b"stderr_offset", "stdout_offset", b"stdout_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -652,6 +664,7 @@ class Order(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     GUEST_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     ROOT_SIGNATURE_FIELD_NUMBER: _builtins.int
     MERKLE_PATH_FIELD_NUMBER: _builtins.int
@@ -669,6 +682,8 @@ class Order(_message.Message):
     """empty: the agent's own host"""
     traceparent: _builtins.str
     """W3C Trace Context"""
+    batch_id: _builtins.str
+    """empty: a single command. Repeated in the JournalEntry, so that any gateway can go on"""
     key_id: _builtins.str
     """The signed envelope: a chunk of orders is signed once at its Merkle root, and each agent gets its own leaf and path."""
     root_signature: _builtins.bytes
@@ -691,6 +706,7 @@ class Order(_message.Message):
         timeout_ms: _builtins.int = ...,
         guest: _builtins.str = ...,
         traceparent: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
         key_id: _builtins.str = ...,
         root_signature: _builtins.bytes = ...,
         merkle_path: _abc.Iterable[_builtins.bytes] | None = ...,
@@ -701,7 +717,7 @@ class Order(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "command_id", b"command_id", "epoch", b"epoch", "expires_ms", b"expires_ms", "guest", b"guest", "key_id", b"key_id", "leaf_index", b"leaf_index", "merkle_path", b"merkle_path", "nonce", b"nonce", "not_before_ms", b"not_before_ms", "root_signature", b"root_signature", "spec", b"spec", "timeout_ms", b"timeout_ms", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "batch_id", b"batch_id", "command_id", b"command_id", "epoch", b"epoch", "expires_ms", b"expires_ms", "guest", b"guest", "key_id", b"key_id", "leaf_index", b"leaf_index", "merkle_path", b"merkle_path", "nonce", b"nonce", "not_before_ms", b"not_before_ms", "root_signature", b"root_signature", "spec", b"spec", "timeout_ms", b"timeout_ms", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1023,10 +1039,13 @@ class OutputAck(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    RESEND_FIELD_NUMBER: _builtins.int
     command_id: _builtins.str
     attempt: _builtins.int
     stream: Global___Stream.ValueType
     offset: _builtins.int
+    resend: _builtins.bool
+    """what was sent beyond `offset` got lost: send it again"""
     def __init__(
         self,
         *,
@@ -1034,10 +1053,11 @@ class OutputAck(_message.Message):
         attempt: _builtins.int = ...,
         stream: Global___Stream.ValueType = ...,
         offset: _builtins.int = ...,
+        resend: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "command_id", b"command_id", "offset", b"offset", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "command_id", b"command_id", "offset", b"offset", "resend", b"resend", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

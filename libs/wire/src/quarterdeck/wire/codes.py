@@ -1,0 +1,58 @@
+"""Stable codes that travel as text in frames: the reasons in a Goodbye, a Rejected and a Result.
+
+Both ends use these names. A reader that meets a code it does not know treats it as the general case.
+The reasons why a gateway ends a link are contracts.links.LinkEnd; GoodbyeReason adds what only the opening
+knows.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+ALPN: Final = "quarterdeck/1"
+"""Names the protocol in the QUIC handshake."""
+GRPC_METHOD: Final = "/quarterdeck.agent.v1.AgentLink/Connect"
+"""Where the gRPC carrier calls."""
+
+
+class GoodbyeReason(StrEnum):
+    IDENTITY_CONFLICT = "identity_conflict"
+    """The agent id is enrolled with another key."""
+    JOIN_TOKEN_INVALID = "join_token_invalid"
+    """Unknown, expired or used up."""
+    LEAVING = "leaving"
+    """The agent stops."""
+    UNAVAILABLE = "unavailable"
+    """The gateway cannot reach the bus: come again, later or elsewhere."""
+
+
+class RejectReason(StrEnum):
+    INVALID_PAYLOAD = "invalid_payload"
+    GUEST_UNSUPPORTED = "guest_unsupported"
+    """This agent has no such guest."""
+    CANCELLED = "cancelled"
+    """A Terminate for it came first."""
+    STOPPING = "stopping"
+    """The agent is going away and takes nothing new."""
+
+
+class ResultReason(StrEnum):
+    EXECUTION = "execution"
+    """timed_out: it ran longer than its timeout."""
+    NO_OUTPUT = "no_output"
+    """timed_out: it printed nothing for longer than its no-output timeout."""
+    SIGNAL = "signal"
+    """failed: a signal that we did not send ended it."""
+    SPAWN_FAILED = "spawn_failed"
+    """failed: no such directory, no such program, not executable, out of processes."""
+    UNKNOWN_COMMAND = "unknown_command"
+    """failed: no handler of that type."""
+    INVALID_PAYLOAD = "invalid_payload"
+    """failed: the handler's parameters do not fit."""
+    CANNOT_EXECUTE = "cannot_execute"
+    """failed: the handler's precheck said no."""
+    EXECUTION_FAILED = "execution_failed"
+    """failed: the handler raised."""
+    NOT_PROVEN = "not_proven"
+    """outcome_unknown: told to stop, and something of it may still be running."""
+    AGENT_STOPPED = "agent_stopped"
+    """terminated: the agent was told to stop."""
