@@ -5,7 +5,8 @@ The native agent protocol: one bidirectional exchange of frames between an agent
 
 The same frames run on both carriers:
   gRPC  one call of AgentLink/Connect, a message per frame
-  QUIC  one bidirectional stream opened by the agent, ALPN "quarterdeck/1", each frame behind a 4-byte big-endian length
+  QUIC  one bidirectional stream, ALPN "quarterdeck/1", each frame behind a 4-byte big-endian length. The gateway opens it
+        after the handshake: it speaks first, and QUIC announces a stream only with its first bytes
 
 A frame carries whatever was queued, in order; each side reads messages as if they had come one by one.
 A frame of zero bytes (no message) is not sent; more than 4 MiB is an error.
@@ -404,11 +405,14 @@ class Hello(_message.Message):
     JOURNAL_FIELD_NUMBER: _builtins.int
     BOOT_ID_FIELD_NUMBER: _builtins.int
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     signature: _builtins.bytes
     """by the enrolled key, over "quarterdeck hello v1\\0" + nonce + agent_id"""
     version: _builtins.str
     boot_id: _builtins.str
+    tenant: _builtins.str
+    """as Enrolled said"""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -438,10 +442,11 @@ class Hello(_message.Message):
         journal: _abc.Iterable[Global___JournalEntry] | None = ...,
         boot_id: _builtins.str = ...,
         highest_epoch: Global___Epoch | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["highest_epoch", b"highest_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "boot_id", b"boot_id", "capabilities", b"capabilities", "facts", b"facts", "guests", b"guests", "highest_epoch", b"highest_epoch", "journal", b"journal", "labels", b"labels", "signature", b"signature", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "boot_id", b"boot_id", "capabilities", b"capabilities", "facts", b"facts", "guests", b"guests", "highest_epoch", b"highest_epoch", "journal", b"journal", "labels", b"labels", "signature", b"signature", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
