@@ -1,10 +1,21 @@
-"""What holds for every test: end-to-end tests share one xdist worker, because each starts a whole system."""
+"""What holds for every test.
+
+End-to-end tests share one xdist worker, because each starts a whole system. Property tests have no deadline for a
+single example: the machine is shared, and a slow example is no bug.
+"""
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 _E2E_DIR = Path(__file__).parent / "e2e"
+
+
+def pytest_configure() -> None:
+    """Chooses the settings of every property test."""
+    hypothesis.settings.register_profile("quarterdeck", deadline=None, print_blob=True)
+    hypothesis.settings.load_profile("quarterdeck")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
