@@ -26,7 +26,7 @@ setup:
     uv pip install --quiet --python {{ python }} --no-deps --no-build-isolation "${members[@]}"
     touch {{ stamp }}
 
-# Pin the ranges of all members in requirements.lock: third-party only, with hashes. Pass `--upgrade` for newer releases.
+# Pin the ranges of all members in requirements.lock, third-party only, with hashes; `--upgrade` takes newer ones.
 [group('set-up')]
 lock *options:
     #!/usr/bin/env bash
@@ -58,7 +58,7 @@ lint: setup
 protos: setup
     {{ python }} tools/protos.py
 
-# Lint, then every test. The end-to-end tests share one worker, everything else runs beside them on the other.
+# Lint, then every test: end-to-end tests on one worker, everything else beside them on the other.
 [group('tests')]
 test *options: lint
     .venv/bin/pytest --numprocesses 2 --dist loadgroup {{ options }}
