@@ -7,13 +7,12 @@ Called by the supervisor and by the fixtures of quarterdeck.testing.
 
 import asyncio
 import json
-import signal
 from pathlib import Path
 
 import msgspec
 
 from quarterdeck.embedded.children import Child, ChildSettings
-from quarterdeck.embedded.server_errors import ServerStartFailed
+from quarterdeck.embedded.server_process import ServerProcess
 
 _POLL_S = 0.005
 """A start takes about 35 ms; the ports file appears late in it."""
@@ -36,13 +35,13 @@ class NatsServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Covers the recovery of large streams after a crash."""
 
 
-class NatsServer:
-    """nats-server, from start to stop; may be started again after either end."""
+class NatsServer(ServerProcess):
+    """nats-server with JetStream on; see ServerProcess for its life."""
 
     def __init__(self, settings: NatsServerSettings) -> None:
+        super().__init__()
         self.settings = settings
         self._port = settings.port
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -53,23 +52,6 @@ class NatsServer:
     def port(self) -> int:
         """The TCP port; known after the first start."""
         return self._port
-
-    @property
-    def pid(self) -> int:
-        """Process id of the last start. Raises RuntimeError before the first one."""
-        return self.child.pid
-
-    @property
-    def child(self) -> Child:
-        """The process of the last start. Raises RuntimeError before the first one."""
-        if self._child is None:
-            raise RuntimeError("nats-server was not started yet")
-        return self._child
-
-    @property
-    def running(self) -> bool:
-        """Whether the process runs; says nothing of readiness."""
-        return self._child is not None and self._child.running
 
     async def start(self) -> None:
         """Starts the server and waits until it takes clients. Raises ServerStartFailed."""
@@ -91,30 +73,7 @@ class NatsServer:
                 await self._first_line(self._child)
         except TimeoutError:
             await self._child.kill()
-            raise self._start_failed(None) from None
-
-    async def stop(self) -> None:
-        """SIGTERM: the server closes its clients and flushes its stores."""
-        if self._child is not None:
-            await self._child.stop()
-
-    async def kill(self) -> None:
-        """SIGKILL, as an outage would."""
-        if self._child is not None:
-            await self._child.kill()
-
-    async def restart(self) -> None:
-        """Stops it if it runs, and starts it on the same port and store."""
-        await self.stop()
-        await self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        self.child.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT after `pause`."""
-        self.child.send_signal(signal.SIGCONT)
+            raise self._start_failed("nats-server", None) from None
 
     def _config(self) -> str:
         settings = self.settings
@@ -140,7 +99,7 @@ class NatsServer:
         ports_path = self.settings.server_dir / f"nats-server_{child.pid}.ports"
         while True:
             if child.exit_code is not None:
-                raise self._start_failed(child.exit_code)
+                raise self._start_failed("nats-server", child.exit_code)
             try:
                 urls = json.loads(ports_path.read_bytes())["nats"]
             except (FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
@@ -152,7 +111,7 @@ class NatsServer:
         """Waits for the INFO line that greets every client."""
         while True:
             if child.exit_code is not None:
-                raise self._start_failed(child.exit_code)
+                raise self._start_failed("nats-server", child.exit_code)
             try:
                 reader, writer = await asyncio.open_connection(self.settings.host, self._port)
             except ConnectionError:
@@ -163,7 +122,3 @@ class NatsServer:
                     return
             finally:
                 writer.close()
-
-    def _start_failed(self, exit_code: int | None) -> ServerStartFailed:
-        log_path = self.child.settings.log_path
-        return ServerStartFailed("nats-server", exit_code, log_path, self.child.log_tail())

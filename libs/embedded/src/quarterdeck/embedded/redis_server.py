@@ -6,7 +6,6 @@ Called by the supervisor and by the fixtures of quarterdeck.testing.
 """
 
 import asyncio
-import signal
 import socket
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 
 from quarterdeck.embedded.children import Child, ChildSettings
 from quarterdeck.embedded.server_errors import ServerStartFailed
+from quarterdeck.embedded.server_process import ServerProcess
 
 _POLL_S = 0.005
 """A start takes about 65 ms."""
@@ -43,13 +43,13 @@ class RedisServerSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("give exactly one of port and unix_socket")
 
 
-class RedisServer:
-    """redis-server, from start to stop; may be started again after either end."""
+class RedisServer(ServerProcess):
+    """Redis or Valkey, whatever the binary is; see ServerProcess for its life."""
 
     def __init__(self, settings: RedisServerSettings) -> None:
+        super().__init__()
         self.settings = settings
         self._port = settings.port
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -57,23 +57,6 @@ class RedisServer:
         if self.settings.unix_socket is not None:
             return f"unix://{self.settings.unix_socket}"
         return f"redis://127.0.0.1:{self._port}/0"
-
-    @property
-    def pid(self) -> int:
-        """Process id of the last start. Raises RuntimeError before the first one."""
-        return self.child.pid
-
-    @property
-    def child(self) -> Child:
-        """The process of the last start. Raises RuntimeError before the first one."""
-        if self._child is None:
-            raise RuntimeError("the Redis server was not started yet")
-        return self._child
-
-    @property
-    def running(self) -> bool:
-        """Whether the process runs; says nothing of readiness."""
-        return self._child is not None and self._child.running
 
     async def start(self) -> None:
         """Starts the server and waits until it answers. Raises ServerStartFailed."""
@@ -92,29 +75,6 @@ class RedisServer:
             self._port = port
             return
 
-    async def stop(self) -> None:
-        """SIGTERM: the server writes what is left of the append-only file."""
-        if self._child is not None:
-            await self._child.stop()
-
-    async def kill(self) -> None:
-        """SIGKILL, as an outage would."""
-        if self._child is not None:
-            await self._child.kill()
-
-    async def restart(self) -> None:
-        """Stops it if it runs, and starts it on the same port or socket and directory."""
-        await self.stop()
-        await self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
-        self.child.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT after `pause`."""
-        self.child.send_signal(signal.SIGCONT)
-
     async def _start_once(self, port: int | None) -> None:
         self._child = Child.spawn(
             ChildSettings(
@@ -128,11 +88,11 @@ class RedisServer:
             async with asyncio.timeout(self.settings.ready_timeout_s):
                 while not await self._answers(self._child, port):
                     if self._child.exit_code is not None:
-                        raise self._start_failed(self._child.exit_code)
+                        raise self._start_failed(self.settings.binary.name, self._child.exit_code)
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             await self._child.kill()
-            raise self._start_failed(None) from None
+            raise self._start_failed(self.settings.binary.name, None) from None
 
     def _options(self, port: int | None) -> tuple[str, ...]:
         options = {
@@ -168,10 +128,6 @@ class RedisServer:
         finally:
             writer.close()
         return f"\r\nprocess_id:{child.pid}\r\n".encode() in answer and b"+PONG" in answer
-
-    def _start_failed(self, exit_code: int | None) -> ServerStartFailed:
-        log_path = self.child.settings.log_path
-        return ServerStartFailed(self.settings.binary.name, exit_code, log_path, self.child.log_tail())
 
 
 def _free_port() -> int:
