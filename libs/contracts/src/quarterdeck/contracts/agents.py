@@ -12,6 +12,9 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Ed25519, 32 bytes raw. Made on the agent; the private half never leaves it."""
     name: str
     labels: dict[str, str] = {}
+    """What the agent says of itself, with `bound_labels` over it."""
+    bound_labels: dict[str, str] = {}
+    """From the join token; the agent cannot override them."""
     facts: dict[str, str] = {}
     capabilities: tuple[str, ...] = ()
     """Command types that the agent executes."""

@@ -54,7 +54,9 @@ class InvalidTarget(InvalidInput):
 
     def __init__(self, *, field: str, value: str) -> None:
         super().__init__(
-            f"{field}: expected `agent` or `agent/guest`, each 1 to 64 of A-Z a-z 0-9 _ -", field=field, value=value
+            f"{field}: expected `agent` or `agent/guest`, each 1 to 64 of A-Z a-z 0-9 _ -",
+            field=field,
+            value=value,
         )
 
 
@@ -136,7 +138,10 @@ class Unavailable(QuarterdeckError):
 
 
 class NotConfirmed(Unavailable):
-    """Stored with its outbox entry, which a sweep will publish; the bus did not confirm in time. `subject_id`: the command or batch."""
+    """Stored with its outbox entry, which a sweep will publish; the bus did not confirm in time.
+
+    `subject_id`: the command or batch.
+    """
 
     code = "not_confirmed"
 

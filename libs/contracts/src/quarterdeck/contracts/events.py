@@ -52,7 +52,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What `qd.event.>` carries. Source: CloudEvents 1.0.2 §3; extension names are lower-case letters and digits only."""
+    """What `qd.event.>` carries. Source: CloudEvents 1.0.2 §3; extension names are lower-case letters and digits."""
 
     specversion: str
     id: str
@@ -75,6 +75,12 @@ def rfc3339(at_ms: int) -> str:
 def cloud_event(record: EventRecord) -> CloudEvent:
     """The public form. Times inside `data` stay Unix milliseconds and end in `_ms`."""
     ids = {"command_id": record.command_id, "batch_id": record.batch_id}
+    payload = record.payload
+    if result := payload.get("result"):
+        payload = {
+            **payload,
+            "result": msgspec.Raw(result.encode()),
+        }  # JSON text of a handler: embedded, not quoted
     return CloudEvent(
         specversion="1.0",
         id=record.event_id,
@@ -86,7 +92,7 @@ def cloud_event(record: EventRecord) -> CloudEvent:
         tenant=record.tenant,
         aggregateversion=record.version,
         correlationid=record.command_id or record.aggregate_id,
-        data={**{name: value for name, value in ids.items() if value}, **record.payload},
+        data={**{name: value for name, value in ids.items() if value}, **payload},
     )
 
 

@@ -77,7 +77,7 @@ def check_uuid(value: str, field: str) -> str:
 
 
 def child_id(batch_id: str, index: int) -> str:
-    """The id of the child at `index` (from 0) of a batch: a pure function, so a redelivered chunk creates nothing twice.
+    """The id of the child at `index` (from 0) of a batch: a pure function, so redelivery creates nothing twice.
 
     Keeps the batch's millisecond and shard, so children sort beside their batch.
     """

@@ -28,7 +28,9 @@ class DispatchChunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     batch_id: str | None = None
 
 
-class TerminateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="terminate_request/1"):
+class TerminateRequest(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="terminate_request/1"
+):
     """Stop one command, or every unfinished child of a batch. Exactly one of the ids is set."""
 
     tenant: str

@@ -1,0 +1,38 @@
+"""Command state in Redis: one script per transition, with its event in the same act. The only importer of `redis`."""
+
+from quarterdeck.core.store.shapes import (
+    Child,
+    Due,
+    Idempotency,
+    Move,
+    NewBatch,
+    NewCommand,
+    OutboxEntry,
+    Outcome,
+    RawEntry,
+    Verdict,
+    Written,
+)
+from quarterdeck.core.store.store import Store, StoreSettings
+from quarterdeck.core.store.views import BatchView, CommandView, Cursor, Page, StreamView
+
+__all__ = [
+    "BatchView",
+    "Child",
+    "CommandView",
+    "Cursor",
+    "Due",
+    "Idempotency",
+    "Move",
+    "NewBatch",
+    "NewCommand",
+    "OutboxEntry",
+    "Outcome",
+    "Page",
+    "RawEntry",
+    "Store",
+    "StoreSettings",
+    "StreamView",
+    "Verdict",
+    "Written",
+]

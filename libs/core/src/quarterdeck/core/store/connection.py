@@ -1,0 +1,84 @@
+"""Runs scripts on Redis, and turns its errors into ours.
+
+redis-py would send a timed-out write again by itself; we turn that off, because only the caller knows whether a script
+may run twice (all of ours may: a second run finds the first one's state and changes nothing).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgpack
+import msgspec
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, ResponseError
+
+from quarterdeck.contracts.errors import Unavailable
+from quarterdeck.core.store import keys
+from quarterdeck.core.store.pipelining import Command, Pipelines
+from quarterdeck.core.store.scripts import Lifetimes, load
+
+_TIMEOUT_S: Final = 5.0
+_AWAY: Final = ("NOSHARD", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM")
+"""Error replies that mean: not now."""
+
+
+class ScriptRunner:
+    """`url`: `redis://host:port/db` or `unix:///path`."""
+
+    def __init__(self, url: str, lifetimes: Lifetimes) -> None:
+        self._client = redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._pipelines = Pipelines(self._client)
+        self._scripts = load(lifetimes)
+
+    async def run(self, name: str, shard: int, request: Any) -> Any:
+        """One script on one shard. Raises Unavailable."""
+        return (await self.run_many(name, [(shard, request)]))[0]
+
+    async def run_many(self, name: str, calls: Sequence[tuple[int, Any]]) -> list[Any]:
+        """The same script on several shards in one round trip; answers in the order of `calls`, strings as bytes.
+
+        Raises Unavailable.
+        """
+        script = self._scripts[name]
+        commands: list[Command] = [
+            ("EVALSHA", script.sha, 1, keys.prefix(shard), _pack(request)) for shard, request in calls
+        ]
+        answers = await self._pipelines.ask(commands)
+        missing = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if missing:
+            await self._pipelines.ask([("SCRIPT LOAD", script.text)])
+            again = await self._pipelines.ask([commands[index] for index in missing])
+            for index, answer in zip(missing, again, strict=True):
+                answers[index] = answer
+        return _checked(answers)
+
+    async def plain(self, commands: Sequence[Command]) -> list[Any]:
+        """Commands without a script, in one round trip. Raises Unavailable."""
+        return _checked(await self._pipelines.ask(commands))
+
+    async def close(self) -> None:
+        await self._pipelines.close()
+        await self._client.aclose()
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, ResponseError) and not str(answer).startswith(_AWAY):
+            raise answer
+        if isinstance(answer, Exception):
+            raise Unavailable(f"redis: {answer}")
+    return answers
+
+
+def _pack(request: Any) -> bytes:
+    """MessagePack as Redis' own `cmsgpack` reads it: that library knows no `bin` type, so bytes travel as raw strings."""
+    plain = msgspec.to_builtins(request, builtin_types=(bytes,))
+    return cast(bytes, msgpack.packb(plain, use_bin_type=False))

@@ -1,0 +1,13 @@
+-- Moves of commands of this shard. request = {moves, messages kept if anything was applied}
+for _, item in ipairs(request[1]) do
+  local id = item[1]
+  local c = read_command(id)
+  if not c then
+    note(2, id)
+  else
+    note(move(id, c, item[2], item[3], item[4], item[5], item[6]), id, c)
+  end
+end
+settle_batches()
+if #entries > 0 then keep_messages(request[2]) end
+return answer()

@@ -1,0 +1,35 @@
+-- A chunk of a batch's children: created where absent and moved at once.
+-- request = {batch_id, tenant, at, fields that all children share, children}
+local batch_id, tenant, at, shared = request[1], request[2], request[3], request[4]
+if redis.call('EXISTS', key_batch(batch_id)) == 0 then
+  for _, child in ipairs(request[5]) do note(2, child[1]) end
+  return answer()
+end
+local stop = stopping(batch_id)
+for _, child in ipairs(request[5]) do
+  local id, agent_id, guest = child[1], child[2], some(child[3])
+  local c = read_command(id)
+  if c then
+    note(6, id, c)
+  else
+    local fields = {agent_id = agent_id, guest = guest, state = 'pending', attempt = 1, version = 1}
+    for name, value in pairs(shared) do fields[name] = value end
+    write_hash(key_command(id), fields)
+    redis.call('ZADD', key_index_commands(tenant), 0, id)
+    redis.call('ZADD', key_index_agent(tenant, agent_id), 0, id)
+    c = {tenant = tenant, batch_id = batch_id, agent_id = agent_id, guest = guest, state = 'pending', attempt = 1,
+         version = 1, deadline = shared.deadline_at_ms, run_limit = shared.run_limit_ms,
+         max_attempts = shared.max_attempts, backoff = shared.backoff_ms}
+    local to = stop and 'terminating' or child[4]
+    if to == 'pending' then
+      redis.call('ZADD', key_index_state(tenant, 'pending'), 0, id)
+      redis.call('ZADD', key_attention(), now + child[6], id)
+      note(5, id, c)
+    else
+      local verdict = move(id, c, 1, to, at, stop and {} or child[5], child[6])
+      note(verdict == 1 and 5 or verdict, id, c)
+    end
+  end
+end
+settle_batches()
+return answer()

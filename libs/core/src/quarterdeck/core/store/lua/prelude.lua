@@ -1,0 +1,209 @@
+-- What every script starts with: the shard's prefix, the fence, the clock, the outbox, and the state machine.
+-- Tables RANK, LEGAL, TERMINAL, RETRYABLE, NEVER_RAN, EVENT_OF, HIDDEN, LOOK_MS and the TTLs are generated above this line.
+
+if redis.call('EXISTS', key_incarnation()) == 0 then
+  return redis.error_reply('NOSHARD this shard was never initialised or lost its state')
+end
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local request = cmsgpack.unpack(ARGV[1])
+local entries = {}
+local outcomes = {}
+local touched = {}
+
+local function some(value)
+  -- cmsgpack reads nil as nil in tables, HMGET gives false: one test for both
+  if value and value ~= '' then return value end
+  return nil
+end
+
+local function keep(kind, subject, msg_id, body)
+  local id = redis.call('XADD', key_outbox(), '*', 'k', kind, 's', subject, 'i', msg_id, 'b', body)
+  entries[#entries + 1] = {id, kind, subject, msg_id, body}
+end
+
+local function emit(record)
+  keep('e', '', '', cmsgpack.pack(record))
+end
+
+local function keep_messages(messages)
+  for _, message in ipairs(messages) do keep('r', message[1], message[2], message[3]) end
+end
+
+local function write_hash(key, fields)
+  local flat = {}
+  for name, value in pairs(fields) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = value
+  end
+  if #flat > 0 then redis.call('HSET', key, unpack(flat)) end
+end
+
+-- An idempotency key that is known: answers the id it stands for, or 'conflict'. Otherwise remembers it.
+local function claim(idempotency, id)
+  if not idempotency then return nil end
+  local key = key_idempotency(idempotency[1])
+  local known = redis.call('GET', key)
+  if not known then
+    redis.call('SET', key, cmsgpack.pack({idempotency[2], id}), 'EX', IDEMPOTENCY_TTL_S)
+    return nil
+  end
+  local before = cmsgpack.unpack(known)
+  if before[1] ~= idempotency[2] then return 'conflict' end
+  return before[2]
+end
+
+local function answer(extra)
+  return {outcomes, entries, extra or {}}
+end
+
+-- ---- One command ------------------------------------------------------------------------------------------------
+
+local FIELDS = {'tenant', 'batch_id', 'agent_id', 'guest', 'state', 'attempt', 'version', 'deadline_at_ms',
+                'run_limit_ms', 'max_attempts', 'backoff_ms'}
+
+local function read_command(id)
+  local v = redis.call('HMGET', key_command(id), unpack(FIELDS))
+  if not v[1] then return nil end
+  return {tenant = v[1], batch_id = some(v[2]), agent_id = v[3], guest = some(v[4]), state = v[5],
+          attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
+          run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11])}
+end
+
+local function stopping(batch_id)
+  return batch_id and redis.call('HGET', key_batch(batch_id), 'terminate_requested') == '1'
+end
+
+local function count(c, from, to)
+  if not c.batch_id then return end
+  local batch = touched[c.batch_id]
+  if not batch then
+    batch = {tenant = c.tenant, delta = {}}
+    touched[c.batch_id] = batch
+  end
+  batch.delta[from] = (batch.delta[from] or 0) - 1
+  batch.delta[to] = (batch.delta[to] or 0) + 1
+end
+
+local function file_under(c, id, from, to)
+  redis.call('ZREM', key_index_state(c.tenant, from), id)
+  redis.call('ZADD', key_index_state(c.tenant, to), 0, id)
+  if from == 'waiting' then redis.call('ZREM', key_waiting(), c.tenant .. '/' .. c.agent_id .. '/' .. id) end
+  if to == 'waiting' then redis.call('ZADD', key_waiting(), 0, c.tenant .. '/' .. c.agent_id .. '/' .. id) end
+  count(c, from, to)
+end
+
+local function expire_later(c, id, state)
+  local ttl = c.batch_id and BATCH_TTL_S or COMMAND_TTL_S
+  redis.call('EXPIRE', key_command(id), ttl)
+  redis.call('ZADD', key_expiry(), now + ttl * 1000, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
+end
+
+-- The one place where a command changes its state: hash, indexes, counters, attention, TTL and event together.
+local function enter(id, c, to, at, fields, look_in)
+  local again = RETRYABLE[to] and c.attempt < c.max_attempts and c.state ~= 'terminating' and not stopping(c.batch_id)
+  local stored = again and 'pending' or to
+  local payload = {state = to, attempt = c.attempt, agent_id = c.agent_id, guest = c.guest}
+  for name, value in pairs(fields) do
+    if not HIDDEN[name] then payload[name] = value end
+  end
+  local deadline = c.deadline
+  if fields.deadline_at_ms then deadline = fields.deadline_at_ms end
+  if (to == 'accepted' or to == 'executing') and RANK[c.state] < RANK.accepted and c.run_limit > 0 then
+    deadline = now + c.run_limit
+  end
+  local look = look_in > 0 and look_in or LOOK_MS[to]
+  fields.state, fields.version, fields.updated_at_ms = stored, c.version + 1, now
+  if again then
+    look = c.backoff * 2 ^ (c.attempt - 1)
+    if c.run_limit > 0 then deadline = now + look + c.run_limit end
+    fields = {state = 'pending', version = c.version + 1, updated_at_ms = now, attempt = c.attempt + 1}
+    redis.call('HDEL', key_command(id), unpack(OF_ONE_ATTEMPT))
+  end
+  fields.deadline_at_ms = deadline
+  write_hash(key_command(id), fields)
+  file_under(c, id, c.state, stored)
+  if TERMINAL[stored] then
+    redis.call('ZREM', key_attention(), id)
+    expire_later(c, id, stored)
+  else
+    redis.call('ZADD', key_attention(), math.min(deadline, now + (look or deadline)), id)
+  end
+  emit({type = again and 'command.attempt_failed' or EVENT_OF[to], tenant = c.tenant, aggregate_id = id,
+        version = c.version + 1, at_ms = at, command_id = id, batch_id = c.batch_id, payload = payload})
+  c.version = c.version + 1
+  c.state = stored
+  if again then c.attempt = c.attempt + 1 end
+  return again and 4 or 1
+end
+
+-- Order of truth is (attempt, rank). Answers the verdict of shapes.Verdict.
+local function move(id, c, attempt, to, at, fields, look_in)
+  if attempt < c.attempt then return 0 end
+  if attempt > c.attempt then return 3 end
+  if c.state == 'terminating' and NEVER_RAN[to] then to = 'terminated' end
+  if to == 'terminating' and (c.state == 'pending' or c.state == 'waiting') then
+    to = 'terminated'
+    fields.completed_at_ms = at
+    fields.reason = 'cancelled_before_start'
+  end
+  if RANK[to] <= RANK[c.state] then return 0 end
+  if not LEGAL[c.state][to] then return 3 end
+  return enter(id, c, to, at, fields, look_in)
+end
+
+local function note(verdict, id, c)
+  if c then
+    outcomes[#outcomes + 1] = {verdict, id, c.state, c.attempt, c.version, c.agent_id}
+  else
+    outcomes[#outcomes + 1] = {verdict, id, false, 0, 0, ''}
+  end
+end
+
+-- ---- The batches that this script touched -----------------------------------------------------------------------
+
+local function counts_of(batch_id)
+  local counts, total, ended, sum = {}, 0, 0, redis.call('HGETALL', key_counts(batch_id))
+  for i = 1, #sum, 2 do
+    local n = tonumber(sum[i + 1])
+    if n ~= 0 then counts[sum[i]] = n end
+    total = total + n
+    if TERMINAL[sum[i]] then ended = ended + n end
+  end
+  return counts, total, ended
+end
+
+local function batch_end(counts, total, stop)
+  if stop then return 'TERMINATED' end
+  if counts.unreachable == total then return 'FAILED_TO_START' end
+  if counts.succeeded == total then return 'COMPLETED_SUCCESSFULLY' end
+  return 'COMPLETED_WITH_ERRORS'
+end
+
+local function settle_batches()
+  for batch_id, batch in pairs(touched) do
+    for state, n in pairs(batch.delta) do
+      if n ~= 0 then redis.call('HINCRBY', key_counts(batch_id), state, n) end
+    end
+    local key = key_batch(batch_id)
+    local v = redis.call('HMGET', key, 'state', 'terminate_requested')
+    if v[1] and not BATCH_TERMINAL[v[1]] then
+      local counts, total, ended = counts_of(batch_id)
+      local stop, state, type = v[2] == '1', v[1], 'batch.progressed'
+      if ended == total then
+        state, type = batch_end(counts, total, stop), 'batch.completed'
+        redis.call('HSET', key, 'completed_at_ms', now)
+        redis.call('EXPIRE', key, BATCH_TTL_S)
+        redis.call('EXPIRE', key_counts(batch_id), BATCH_TTL_S)
+        redis.call('ZADD', key_expiry(), now + BATCH_TTL_S * 1000, batch.tenant .. '///' .. batch_id)
+      elseif state == 'PENDING' and (counts.pending or 0) + (counts.unreachable or 0) < total then
+        state = 'IN_PROGRESS'
+      end
+      local version = redis.call('HINCRBY', key, 'version', 1)
+      redis.call('HSET', key, 'state', state, 'updated_at_ms', now)
+      emit({type = type, tenant = batch.tenant, aggregate_id = batch_id, version = version, at_ms = now,
+            batch_id = batch_id, payload = {state = state, counts = counts, total = total}})
+    end
+  end
+end

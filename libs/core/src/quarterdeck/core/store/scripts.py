@@ -1,0 +1,133 @@
+"""The scripts' full text: generated tables first, then the shared prelude, then the script of one act.
+
+The tables come from contracts/states.py, so Python and Lua cannot disagree about what is legal.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import msgspec
+
+from quarterdeck.contracts import limits, states
+from quarterdeck.contracts.states import CommandState
+from quarterdeck.core.store import keys
+
+HIDDEN: Final = frozenset(
+    {
+        "stdout_tail",
+        "stderr_tail",
+        "deadline_at_ms",
+        "run_limit_ms",
+        "max_attempts",
+        "backoff_ms",
+        "spec",
+        "user_id",
+        "tenant",
+        "batch_id",
+    }
+)
+"""Hash fields that no event tells: bulk, or the scheduler's own."""
+
+OF_ONE_ATTEMPT: Final = (
+    "sent_at_ms",
+    "accepted_at_ms",
+    "started_at_ms",
+    "completed_at_ms",
+    "last_output_at_ms",
+    "gateway_id",
+    "epoch",
+    "via",
+    "exit_code",
+    "signal",
+    "result",
+    "error",
+    "reason",
+    *(
+        f"{stream}_{what}"
+        for stream in ("stdout", "stderr")
+        for what in ("bytes", "sha256", "truncated", "tail", "verified")
+    ),
+)
+"""Hash fields that a new attempt starts without."""
+
+LOOK_MS: Final[dict[CommandState, int]] = {
+    CommandState.PENDING: 1_000,
+    CommandState.SENT: limits.SETTLE_MS,
+    CommandState.TERMINATING: 2_000,
+}
+"""When to look again at a command that nothing was heard of. Others rest until their deadline."""
+
+
+class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long what ended is kept, in seconds."""
+
+    command_ttl_s: int = 30 * 60
+    batch_ttl_s: int = 7 * 24 * 3600
+    idempotency_ttl_s: int = 24 * 3600
+
+
+class Script(msgspec.Struct, frozen=True):
+    name: str
+    text: str
+    sha: str
+
+
+NAMES: Final = (
+    "create_command",
+    "create_batch",
+    "expand",
+    "apply",
+    "amend",
+    "terminate_batch",
+    "take_due",
+    "take_waiting",
+    "sweep_indexes",
+    "read_commands",
+    "list_ids",
+)
+
+
+@cache
+def load(lifetimes: Lifetimes) -> dict[str, Script]:
+    """All scripts by name. A script's sha is what EVALSHA wants."""
+    folder = files("quarterdeck.core.store") / "lua"
+    head = "\n".join(
+        ["local P = KEYS[1]", keys.lua_functions(), _tables(lifetimes), (folder / "prelude.lua").read_text()]
+    )
+    scripts = {}
+    for name in NAMES:
+        text = f"{head}\n{(folder / f'{name}.lua').read_text()}"
+        scripts[name] = Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return scripts
+
+
+def _tables(lifetimes: Lifetimes) -> str:
+    legal = ", ".join(f"{state} = {_set(targets)}" for state, targets in states.LEGAL.items())
+    return "\n".join(
+        [
+            f"local RANK = {_map(states.RANK)}",
+            f"local LEGAL = {{{legal}}}",
+            f"local TERMINAL = {_set(states.TERMINAL)}",
+            f"local BATCH_TERMINAL = {_set(states.BATCH_TERMINAL)}",
+            f"local RETRYABLE = {_set(states.RETRYABLE)}",
+            f"local NEVER_RAN = {_set(states.NEVER_RAN)}",
+            f"local EVENT_OF = {_map({state: repr(name) for state, name in states.EVENT_OF.items()})}",
+            f"local HIDDEN = {_set(HIDDEN)}",
+            f"local OF_ONE_ATTEMPT = {{{', '.join(map(repr, OF_ONE_ATTEMPT))}}}",
+            f"local LOOK_MS = {_map(LOOK_MS)}",
+            f"local COMMAND_TTL_S = {lifetimes.command_ttl_s}",
+            f"local BATCH_TTL_S = {lifetimes.batch_ttl_s}",
+            f"local IDEMPOTENCY_TTL_S = {lifetimes.idempotency_ttl_s}",
+        ]
+    )
+
+
+def _set(names: Iterable[str]) -> str:
+    return "{" + ", ".join(f"{name} = true" for name in sorted(names)) + "}"
+
+
+def _map(pairs: dict[CommandState, int] | dict[CommandState, str]) -> str:
+    return "{" + ", ".join(f"{name} = {value}" for name, value in pairs.items()) + "}"

@@ -1,0 +1,145 @@
+"""What goes into the store's scripts and what comes out. Packed as MessagePack arrays: the scripts read by position."""
+
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from quarterdeck.contracts.commands import CommandSpec
+from quarterdeck.contracts.states import BatchState, CommandState
+
+
+class RawEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A message to publish once the act that carries it is stored."""
+
+    subject: str
+    msg_id: str
+    body: bytes
+
+
+class Idempotency(msgspec.Struct, frozen=True, array_like=True):
+    """`scope`: SHA-256 hex over (tenant, principal, key); `body_hash`: SHA-256 hex over the canonical request."""
+
+    scope: str
+    body_hash: str
+
+
+class Move(msgspec.Struct, frozen=True, array_like=True):
+    """One step of one command's state machine."""
+
+    command_id: str
+    attempt: int
+    to: CommandState
+    at_ms: int
+    fields: dict[str, Any] = {}
+    """Hash fields to write if the move applies; those that are no secret and no bulk are told in the event too."""
+    look_in_ms: int = 0
+    """When to look at the command again although nothing happened; 0: the state's default."""
+
+
+class Child(msgspec.Struct, frozen=True, array_like=True):
+    """One child of a batch, created if absent and moved at once (or terminated, when the batch is being stopped)."""
+
+    command_id: str
+    agent_id: str
+    guest: str | None
+    to: CommandState
+    fields: dict[str, Any] = {}
+    look_in_ms: int = 0
+
+
+class NewCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A single command as the API takes it in."""
+
+    command_id: str
+    tenant: str
+    user_id: str
+    agent_id: str
+    spec: CommandSpec
+    created_at_ms: int
+    guest: str | None = None
+    messages: tuple[RawEntry, ...] = ()
+    """Dispatch messages."""
+    event_payload: dict[str, Any] = {}
+    idempotency: Idempotency | None = None
+    end: Move | None = None
+    """An end that is known at once, e.g. unreachable; then there is nothing to dispatch."""
+
+
+class NewBatch(msgspec.Struct, frozen=True, kw_only=True):
+    batch_id: str
+    tenant: str
+    user_id: str
+    spec: CommandSpec
+    targets: tuple[str, ...]
+    """`agent` or `agent/guest`, in the order of the request; the index gives the child's id."""
+    created_at_ms: int
+    original_request: bytes
+    execution_alias: str | None = None
+    messages: tuple[RawEntry, ...] = ()
+    event_payloads: tuple[dict[str, Any], ...] = ()
+    """One per `batch.created` event."""
+    idempotency: Idempotency | None = None
+
+
+class Verdict(IntEnum):
+    """What became of a move."""
+
+    BEHIND = 0
+    """The stored state is newer: nothing changed."""
+    APPLIED = 1
+    UNKNOWN = 2
+    """No such command (never made, or past its TTL)."""
+    ILLEGAL = 3
+    RETRIED = 4
+    """An end that the retry policy turned into the next attempt."""
+    CREATED = 5
+    EXISTS = 6
+    """A child that an earlier delivery had created; `state` and `attempt` are today's."""
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    verdict: Verdict
+    command_id: str
+    state: CommandState | None = None
+    attempt: int = 0
+    version: int = 0
+    agent_id: str = ""
+
+
+class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):
+    """What the store keeps until the bus has it."""
+
+    shard: int
+    entry_id: str
+    """Of the shard's outbox stream."""
+    kind: str
+    """`e`: an EventRecord; `r`: a RawEntry."""
+    subject: str
+    msg_id: str
+    body: bytes
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a script: per item what became of it, and what is now to be published."""
+
+    outcomes: list[Outcome]
+    entries: list[OutboxEntry]
+    existing_id: str | None = None
+    """Set when an idempotency key named something that exists; nothing was written."""
+    batch_state: BatchState | None = None
+
+
+class Due(msgspec.Struct, frozen=True, array_like=True):
+    """A command that asks for a look: its order or its stop may have got lost, or it waits for its turn."""
+
+    command_id: str
+    tenant: str
+    batch_id: str | None
+    user_id: str
+    agent_id: str
+    guest: str | None
+    state: CommandState
+    attempt: int
+    created_at_ms: int
+    deadline_at_ms: int

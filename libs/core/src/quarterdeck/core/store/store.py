@@ -1,0 +1,72 @@
+"""The store: one object for reading, writing and the outbox of every shard."""
+
+import msgspec
+
+from quarterdeck.contracts.ids import new_id
+from quarterdeck.core.store import keys
+from quarterdeck.core.store.connection import ScriptRunner
+from quarterdeck.core.store.reads import Reads
+from quarterdeck.core.store.scripts import Lifetimes
+from quarterdeck.core.store.shapes import OutboxEntry
+from quarterdeck.core.store.writes import Writes
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    url: str
+    """`redis://host:port/db` or `unix:///path`; Redis 6.2 or newer."""
+    lifetimes: Lifetimes = Lifetimes()
+
+
+class Store(Reads, Writes):
+    """Every method raises Unavailable while Redis is away or a shard has no incarnation."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._runner = ScriptRunner(settings.url, settings.lifetimes)
+
+    async def initialise(self) -> None:
+        """Gives every shard that has none its incarnation; without it, scripts refuse to run.
+
+        A shard that lost its state must not be mistaken for an empty one, so only a service's start calls this.
+        """
+        await self._runner.plain(
+            [("SET", keys.key(shard, "incarnation"), new_id(shard), "NX") for shard in keys.all_shards()]
+        )
+
+    async def ping(self) -> None:
+        """Raises Unavailable."""
+        await self._runner.plain([("PING",)])
+
+    async def left_over(self, shards: range, *, older_than_ms: int, limit: int = 500) -> list[OutboxEntry]:
+        """Outbox entries whose writer has not published them for `older_than_ms`, by Redis' clock. `limit`: per shard."""
+        seconds, microseconds = (await self._runner.plain([("TIME",)]))[0]
+        until = int(seconds) * 1000 + int(microseconds) // 1000 - older_than_ms
+        answers = await self._runner.plain(
+            [("XRANGE", keys.key(shard, "outbox"), "-", str(until), "COUNT", limit) for shard in shards]
+        )
+        entries = []
+        for shard, rows in zip(shards, answers, strict=True):
+            for entry_id, flat in rows:
+                f = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
+                entries.append(
+                    OutboxEntry(
+                        shard,
+                        entry_id.decode(),
+                        f[b"k"].decode(),
+                        f[b"s"].decode(),
+                        f[b"i"].decode(),
+                        f[b"b"],
+                    )
+                )
+        return entries
+
+    async def forget(self, entries: list[OutboxEntry]) -> None:
+        """Removes entries that the bus has confirmed."""
+        by_shard: dict[int, list[str]] = {}
+        for entry in entries:
+            by_shard.setdefault(entry.shard, []).append(entry.entry_id)
+        await self._runner.plain(
+            [("XDEL", keys.key(shard, "outbox"), *ids) for shard, ids in by_shard.items()]
+        )
+
+    async def close(self) -> None:
+        await self._runner.close()

@@ -1,0 +1,241 @@
+"""Writing: each method is one script per shard, atomic there, with the outbox entries it left behind as its answer."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from quarterdeck.contracts import codec
+from quarterdeck.contracts.commands import CommandSpec, TimeoutClock
+from quarterdeck.contracts.errors import IdempotencyConflict
+from quarterdeck.contracts.ids import shard_of
+from quarterdeck.contracts.states import BatchState, CommandState
+from quarterdeck.core.store import keys
+from quarterdeck.core.store.connection import ScriptRunner
+from quarterdeck.core.store.shapes import (
+    Child,
+    Due,
+    Move,
+    NewBatch,
+    NewCommand,
+    OutboxEntry,
+    Outcome,
+    RawEntry,
+    Verdict,
+    Written,
+)
+
+RUN_SLACK_MS = 30_000
+"""After its own timeout and grace an agent has this long to report before the outcome counts as unknown."""
+
+
+def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
+    """The scheduler's fields of a command: until when it must be delivered, and how long it may run afterwards."""
+    delivery_ms = spec.timeout_ms if spec.queue_for_ms is None else max(spec.timeout_ms, spec.queue_for_ms)
+    from_creation = spec.timeout_from is TimeoutClock.CREATION
+    return {
+        "deadline_at_ms": created_at_ms + delivery_ms + (spec.grace_ms if from_creation else RUN_SLACK_MS),
+        "run_limit_ms": 0 if from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
+        "max_attempts": spec.retry.max_attempts,
+        "backoff_ms": spec.retry.backoff_ms,
+    }
+
+
+class Writes:
+    _runner: ScriptRunner
+
+    async def create_command(self, new: NewCommand) -> Written:
+        """Takes a single command in. `existing_id` is set, and nothing written, when its idempotency key is known.
+
+        Raises IdempotencyConflict when the key came with another body, Unavailable.
+        """
+        fields = {
+            "tenant": new.tenant,
+            "user_id": new.user_id,
+            "agent_id": new.agent_id,
+            "spec": codec.encode(new.spec),
+            "created_at_ms": new.created_at_ms,
+            **spec_fields(new.spec, new.created_at_ms),
+            **({"guest": new.guest} if new.guest else {}),
+        }
+        request = (
+            new.command_id,
+            new.tenant,
+            new.agent_id,
+            new.guest,
+            new.created_at_ms,
+            fields,
+            new.event_payload,
+            new.messages,
+            new.idempotency,
+            new.end,
+        )
+        return await self._create("create_command", new.command_id, request)
+
+    async def create_batch(self, new: NewBatch) -> Written:
+        """Takes a batch in; its children come into being with `expand`. Errors as for create_command."""
+        fields = {
+            "tenant": new.tenant,
+            "user_id": new.user_id,
+            "spec": codec.encode(new.spec),
+            "targets": codec.encode(new.targets),
+            "original_request": new.original_request,
+            "created_at_ms": new.created_at_ms,
+            **({"execution_alias": new.execution_alias} if new.execution_alias else {}),
+        }
+        request = (
+            new.batch_id,
+            new.tenant,
+            new.created_at_ms,
+            len(new.targets),
+            fields,
+            new.event_payloads,
+            new.messages,
+            new.idempotency,
+        )
+        return await self._create("create_batch", new.batch_id, request)
+
+    async def expand(
+        self,
+        *,
+        tenant: str,
+        user_id: str,
+        batch_id: str,
+        spec: CommandSpec,
+        created_at_ms: int,
+        at_ms: int,
+        children: Sequence[Child],
+    ) -> Written:
+        """Creates the children that do not exist yet and moves them. Outcomes in the order of `children`."""
+        shared = {
+            "tenant": tenant,
+            "user_id": user_id,
+            "batch_id": batch_id,
+            "created_at_ms": created_at_ms,
+            **spec_fields(spec, created_at_ms),
+        }
+        shard = shard_of(batch_id)
+        return _written(
+            shard, await self._runner.run("expand", shard, (batch_id, tenant, at_ms, shared, children))
+        )
+
+    async def apply(self, moves: Sequence[Move], messages: Sequence[RawEntry] = ()) -> Written:
+        """Moves commands of any shards: one script per shard, one round trip in all. Outcomes in the order of `moves`.
+
+        `messages` enter the outbox with the moves if any of them applied; give them only with moves of one shard.
+        """
+        groups = _by_shard((move.command_id, index) for index, move in enumerate(moves))
+        calls = [
+            (shard, ([moves[index] for index in indexes], messages)) for shard, indexes in groups.items()
+        ]
+        outcomes: list[Outcome | None] = [None] * len(moves)
+        entries: list[OutboxEntry] = []
+        answers = await self._runner.run_many("apply", calls)
+        for (shard, indexes), answer in zip(groups.items(), answers, strict=True):
+            part = _written(shard, answer)
+            entries += part.entries
+            for index, outcome in zip(indexes, part.outcomes, strict=True):
+                outcomes[index] = outcome
+        return Written(outcomes=[outcome for outcome in outcomes if outcome], entries=entries)
+
+    async def amend(self, changes: Sequence[tuple[str, int, dict[str, Any]]]) -> None:
+        """Sets fields of unfinished commands without a transition. `changes`: (command_id, attempt, fields)."""
+        groups = _by_shard((change[0], index) for index, change in enumerate(changes))
+        await self._runner.run_many(
+            "amend", [(shard, [changes[index] for index in indexes]) for shard, indexes in groups.items()]
+        )
+
+    async def terminate_batch(self, tenant: str, batch_id: str, messages: Sequence[RawEntry]) -> Written:
+        """Asks for the end of a batch. `batch_state` is None when the tenant has no such batch."""
+        shard = shard_of(batch_id)
+        answer = await self._runner.run("terminate_batch", shard, (batch_id, tenant, messages))
+        state = BatchState(answer[2][0].decode()) if answer[2] else None
+        return _written(shard, answer, batch_state=state)
+
+    async def take_due(
+        self, shards: Sequence[int], *, limit: int = 500, lease_ms: int = 5_000
+    ) -> tuple[list[Due], Written]:
+        """Ends what is past its deadline; leases to the caller what wants a look. `limit`: per shard."""
+        answers = await self._runner.run_many("take_due", [(shard, (limit, lease_ms)) for shard in shards])
+        return _due(shards, answers)
+
+    async def take_waiting(self, agents: Sequence[tuple[str, str]]) -> list[Due]:
+        """Commands of all shards that wait for one of `agents`, (tenant, agent_id) pairs."""
+        shards = keys.all_shards()
+        due, _ = _due(
+            shards, await self._runner.run_many("take_waiting", [(shard, agents) for shard in shards])
+        )
+        return due
+
+    async def sweep_indexes(self, *, limit: int = 1_000) -> int:
+        """Drops index members of what has expired; answers how many. `limit`: per shard."""
+        answers = await self._runner.run_many(
+            "sweep_indexes", [(shard, (limit,)) for shard in keys.all_shards()]
+        )
+        return sum(answer[2][0] for answer in answers)
+
+    async def _create(self, script: str, new_id: str, request: tuple[Any, ...]) -> Written:
+        shard = shard_of(new_id)
+        answer = await self._runner.run(script, shard, request)
+        existing = answer[2][0].decode() if answer[2] else None
+        if existing == "conflict":
+            raise IdempotencyConflict(
+                "Idempotency-Key: was used before with another body", field="Idempotency-Key"
+            )
+        return _written(shard, answer, existing_id=existing)
+
+
+def _by_shard(pairs: Iterable[tuple[str, int]]) -> dict[int, list[int]]:
+    groups: dict[int, list[int]] = defaultdict(list)
+    for command_id, index in pairs:
+        groups[shard_of(command_id)].append(index)
+    return groups
+
+
+def _written(
+    shard: int, answer: list[Any], *, existing_id: str | None = None, batch_state: BatchState | None = None
+) -> Written:
+    return Written(
+        outcomes=[
+            Outcome(
+                Verdict(verdict),
+                id_.decode(),
+                CommandState(state.decode()) if state else None,
+                attempt,
+                version,
+                agent.decode(),
+            )
+            for verdict, id_, state, attempt, version, agent in answer[0]
+        ],
+        entries=[
+            OutboxEntry(shard, entry_id.decode(), kind.decode(), subject.decode(), msg_id.decode(), body)
+            for entry_id, kind, subject, msg_id, body in answer[1]
+        ],
+        existing_id=existing_id,
+        batch_state=batch_state,
+    )
+
+
+def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due], Written]:
+    due: list[Due] = []
+    outcomes: list[Outcome] = []
+    entries: list[OutboxEntry] = []
+    for shard, answer in zip(shards, answers, strict=True):
+        written = _written(shard, answer)
+        outcomes += written.outcomes
+        entries += written.entries
+        due += [
+            Due(
+                command_id=row[0].decode(),
+                tenant=row[1].decode(),
+                batch_id=row[2].decode() if row[2] else None,
+                user_id=row[3].decode(),
+                agent_id=row[4].decode(),
+                guest=row[5].decode() if row[5] else None,
+                state=CommandState(row[6].decode()),
+                attempt=row[7],
+                created_at_ms=row[8],
+                deadline_at_ms=row[9],
+            )
+            for row in answer[2]
+        ]
+    return due, Written(outcomes=outcomes, entries=entries)
