@@ -51,8 +51,9 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_lease/1"):
-    """Value in QD_GATEWAYS under `<gateway_id>`, renewed every LEASE_RENEW_MS. A gateway whose lease was not renewed for
-    LEASE_MS is dead, and its links with it.
+    """Value in QD_GATEWAYS under `<gateway_id>`, renewed every LEASE_RENEW_MS.
+
+    A gateway whose lease was not renewed for LEASE_MS is dead, and its links with it.
     """
 
     gateway_id: str

@@ -85,7 +85,7 @@ class TerminateItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GatewayTerminate(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_terminate/1"):
-    """dispatcher → `qd.gateway.<id>.control`. Answered like orders; repeated until the agent acknowledges or reports an end."""
+    """dispatcher → `qd.gateway.<id>.control`. Answered like orders; repeated until the agent acknowledges or ends."""
 
     tenant: str
     items: tuple[TerminateItem, ...]

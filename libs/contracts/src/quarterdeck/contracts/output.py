@@ -19,7 +19,7 @@ TIME_HEADER: Final = "Qd-Time"
 
 
 class OutputChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One stored piece of one stream. Chunks of a stream are contiguous: offset + len(data) is the next one's offset."""
+    """One stored piece of one stream. Chunks of a stream are contiguous: offset + len(data) is the next offset."""
 
     command_id: str
     attempt: int

@@ -81,7 +81,7 @@ NEVER_RAN: Final = frozenset({S.REJECTED, S.UNREACHABLE})
 """Ends that prove that nothing started. Behind a cancel they mean what was asked for: `terminated`."""
 
 RETRYABLE: Final = frozenset({S.FAILED, S.TIMED_OUT, S.UNREACHABLE})
-"""Ends that a retry policy may answer with another attempt. `outcome_unknown` never is: that would be a silent second run."""
+"""Ends that a retry policy may answer with another attempt. `outcome_unknown` never is: a silent second run."""
 
 COUNTS_AS_FAILURE: Final = frozenset({S.FAILED, S.TIMED_OUT, S.REJECTED, S.OUTCOME_UNKNOWN})
 """Ends that a batch's failure threshold counts. `unreachable` has a threshold of its own."""
@@ -103,7 +103,7 @@ def may_move(current: CommandState, new: CommandState) -> bool:
 
 
 def settle(current: CommandState, new: CommandState) -> CommandState:
-    """What a report of `new` means for a command that stands at `current`: a cancelled command that never ran was terminated."""
+    """What a report of `new` means at `current`: a cancelled command that never ran was terminated."""
     return S.TERMINATED if current is S.TERMINATING and new in NEVER_RAN else new
 
 

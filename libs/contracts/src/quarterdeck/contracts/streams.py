@@ -1,4 +1,4 @@
-"""JetStream streams and key-value buckets: names, subjects, retention. Created by core/bus; described here for everybody."""
+"""JetStream streams and key-value buckets: names, subjects, retention. core/bus creates them from here."""
 
 from enum import StrEnum
 from typing import Final

@@ -1,4 +1,4 @@
-"""The outbox relay: what a script stored beside a transition goes to the bus, and leaves the outbox once the bus has it.
+"""The outbox relay: what a script stored beside a transition goes to the bus, and then leaves the outbox.
 
 The writer relays its own entries at once, in one burst; a sweep finishes only for writers that died. Event ids are
 Nats-Msg-Ids, so publishing twice is publishing once.

@@ -79,6 +79,6 @@ def _checked(answers: list[Any]) -> list[Any]:
 
 
 def _pack(request: Any) -> bytes:
-    """MessagePack as Redis' own `cmsgpack` reads it: that library knows no `bin` type, so bytes travel as raw strings."""
+    """MessagePack as Redis' own `cmsgpack` reads it: it knows no `bin` type, so bytes travel as raw strings."""
     plain = msgspec.to_builtins(request, builtin_types=(bytes,))
     return cast(bytes, msgpack.packb(plain, use_bin_type=False))

@@ -91,24 +91,17 @@ class Reads:
     ) -> Page:
         """Newest first. Raises InvalidCursor when `cursor` is of another query."""
         query = Cursor.fingerprint("commands", tenant, agent_id or "", *sorted(states))
-        return await self._page("commands", tenant, agent_id or "", states, limit, cursor, query)
+        return await self._page(("commands", tenant, agent_id or "", list(states)), query, limit, cursor)
 
     async def list_batches(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page:
         query = Cursor.fingerprint("batches", tenant)
-        return await self._page("batches", tenant, "", (), limit, cursor, query)
+        return await self._page(("batches", tenant, "", []), query, limit, cursor)
 
     async def _page(
-        self,
-        index: str,
-        tenant: str,
-        agent_id: str,
-        states: Sequence[CommandState],
-        limit: int,
-        cursor: str | None,
-        query: str,
+        self, index: tuple[str, str, str, list[CommandState]], query: str, limit: int, cursor: str | None
     ) -> Page:
         after = Cursor.decode(cursor, query).after if cursor else ""
-        request = (index, tenant, agent_id, list(states), after, limit)
+        request = (*index, after, limit)
         answers = await self._runner.run_many("list_ids", [(shard, request) for shard in keys.all_shards()])
         ids = sorted((id_.decode() for answer in answers for id_ in answer[2][1]), reverse=True)
         page = ids[:limit]

@@ -37,7 +37,7 @@ class Store(Reads, Writes):
         await self._runner.plain([("PING",)])
 
     async def left_over(self, shards: range, *, older_than_ms: int, limit: int = 500) -> list[OutboxEntry]:
-        """Outbox entries whose writer has not published them for `older_than_ms`, by Redis' clock. `limit`: per shard."""
+        """Outbox entries older than `older_than_ms`, by Redis' clock. `limit`: per shard."""
         seconds, microseconds = (await self._runner.plain([("TIME",)]))[0]
         until = int(seconds) * 1000 + int(microseconds) // 1000 - older_than_ms
         answers = await self._runner.plain(

@@ -1,4 +1,4 @@
-"""What the store knows of a command or a batch, as one typed value each. Absent is None; times are Unix milliseconds."""
+"""What the store knows of a command or a batch, as one typed value. Absent is None; times are Unix milliseconds."""
 
 import base64
 import hashlib
