@@ -3,6 +3,7 @@
 from quarterdeck.core.store.shapes import (
     Child,
     Due,
+    HandOver,
     Idempotency,
     Move,
     NewBatch,
@@ -22,6 +23,7 @@ __all__ = [
     "CommandView",
     "Cursor",
     "Due",
+    "HandOver",
     "Idempotency",
     "Move",
     "NewBatch",

@@ -27,6 +27,8 @@ HIDDEN: Final = frozenset(
         "user_id",
         "tenant",
         "batch_id",
+        "command_type",
+        "created_at_ms",
     }
 )
 """Hash fields that no event tells: bulk, or the scheduler's own."""
@@ -40,6 +42,7 @@ OF_ONE_ATTEMPT: Final = (
     "gateway_id",
     "epoch",
     "via",
+    "returned",
     "exit_code",
     "signal",
     "result",
@@ -81,6 +84,7 @@ NAMES: Final = (
     "expand",
     "apply",
     "amend",
+    "hand_over",
     "terminate_batch",
     "take_due",
     "take_waiting",

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from quarterdeck.contracts.commands import CommandSpec
+from quarterdeck.contracts.limits import SETTLE_MS
 from quarterdeck.contracts.states import BatchState, CommandState
 
 
@@ -105,6 +106,9 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     attempt: int = 0
     version: int = 0
     agent_id: str = ""
+    command_type: str = ""
+    created_at_ms: int = 0
+    batch_id: str | None = None
 
 
 class OutboxEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -143,3 +147,15 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     attempt: int
     created_at_ms: int
     deadline_at_ms: int
+    returned: bool = False
+    """A gateway proved that the order of this attempt was never written to a link."""
+
+
+class HandOver(msgspec.Struct, frozen=True, array_like=True):
+    """Where a `sent` command stands with the gateways; changes no state."""
+
+    command_id: str
+    attempt: int
+    returned: bool
+    fields: dict[str, Any] = {}
+    look_in_ms: int = SETTLE_MS

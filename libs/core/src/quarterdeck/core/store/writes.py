@@ -14,6 +14,7 @@ from quarterdeck.core.store.connection import ScriptRunner
 from quarterdeck.core.store.shapes import (
     Child,
     Due,
+    HandOver,
     Move,
     NewBatch,
     NewCommand,
@@ -33,6 +34,8 @@ def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
     delivery_ms = spec.timeout_ms if spec.queue_for_ms is None else max(spec.timeout_ms, spec.queue_for_ms)
     from_creation = spec.timeout_from is TimeoutClock.CREATION
     return {
+        "command_type": spec.command_type,
+        "created_at_ms": created_at_ms,
         "deadline_at_ms": created_at_ms + delivery_ms + (spec.grace_ms if from_creation else RUN_SLACK_MS),
         "run_limit_ms": 0 if from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
         "max_attempts": spec.retry.max_attempts,
@@ -53,7 +56,6 @@ class Writes:
             "user_id": new.user_id,
             "agent_id": new.agent_id,
             "spec": codec.encode(new.spec),
-            "created_at_ms": new.created_at_ms,
             **spec_fields(new.spec, new.created_at_ms),
             **({"guest": new.guest} if new.guest else {}),
         }
@@ -110,7 +112,6 @@ class Writes:
             "tenant": tenant,
             "user_id": user_id,
             "batch_id": batch_id,
-            "created_at_ms": created_at_ms,
             **spec_fields(spec, created_at_ms),
         }
         shard = shard_of(batch_id)
@@ -142,6 +143,33 @@ class Writes:
         groups = _by_shard((change[0], index) for index, change in enumerate(changes))
         await self._runner.run_many(
             "amend", [(shard, [changes[index] for index in indexes]) for shard, indexes in groups.items()]
+        )
+
+    async def hand_over(self, steps: Sequence[HandOver]) -> list[Outcome]:
+        """Notes hand-overs and returns of `sent` commands. Outcomes in the order of `steps`; BEHIND: it moved on."""
+        groups = _by_shard((step.command_id, index) for index, step in enumerate(steps))
+        calls = [(shard, [steps[index] for index in indexes]) for shard, indexes in groups.items()]
+        outcomes: list[Outcome | None] = [None] * len(steps)
+        for (shard, indexes), answer in zip(
+            groups.items(), await self._runner.run_many("hand_over", calls), strict=True
+        ):
+            for index, outcome in zip(indexes, _written(shard, answer).outcomes, strict=True):
+                outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome]
+
+    async def look_again(self, command_ids: Sequence[str], in_ms: int, *, now_ms: int) -> None:
+        """Moves the next look at unfinished commands to `now_ms + in_ms`."""
+        groups = _by_shard((command_id, index) for index, command_id in enumerate(command_ids))
+        await self._runner.plain(
+            [
+                (
+                    "ZADD",
+                    keys.key(shard, "attention"),
+                    "XX",
+                    *(piece for index in indexes for piece in (now_ms + in_ms, command_ids[index])),
+                )
+                for shard, indexes in groups.items()
+            ]
         )
 
     async def terminate_batch(self, tenant: str, batch_id: str, messages: Sequence[RawEntry]) -> Written:
@@ -195,23 +223,28 @@ def _written(
     shard: int, answer: list[Any], *, existing_id: str | None = None, batch_state: BatchState | None = None
 ) -> Written:
     return Written(
-        outcomes=[
-            Outcome(
-                Verdict(verdict),
-                id_.decode(),
-                CommandState(state.decode()) if state else None,
-                attempt,
-                version,
-                agent.decode(),
-            )
-            for verdict, id_, state, attempt, version, agent in answer[0]
-        ],
+        outcomes=[_outcome(row) for row in answer[0]],
         entries=[
             OutboxEntry(shard, entry_id.decode(), kind.decode(), subject.decode(), msg_id.decode(), body)
             for entry_id, kind, subject, msg_id, body in answer[1]
         ],
         existing_id=existing_id,
         batch_state=batch_state,
+    )
+
+
+def _outcome(row: list[Any]) -> Outcome:
+    verdict, command_id, state, attempt, version, agent_id, command_type, created_at_ms, batch_id = row
+    return Outcome(
+        verdict=Verdict(verdict),
+        command_id=command_id.decode(),
+        state=CommandState(state.decode()) if state else None,
+        attempt=attempt,
+        version=version,
+        agent_id=agent_id.decode(),
+        command_type=command_type.decode(),
+        created_at_ms=created_at_ms,
+        batch_id=batch_id.decode() if batch_id else None,
     )
 
 
@@ -235,6 +268,7 @@ def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due]
                 attempt=row[7],
                 created_at_ms=row[8],
                 deadline_at_ms=row[9],
+                returned=row[10] == 1,
             )
             for row in answer[2]
         ]

@@ -61,14 +61,15 @@ end
 -- ---- One command ------------------------------------------------------------------------------------------------
 
 local FIELDS = {'tenant', 'batch_id', 'agent_id', 'guest', 'state', 'attempt', 'version', 'deadline_at_ms',
-                'run_limit_ms', 'max_attempts', 'backoff_ms'}
+                'run_limit_ms', 'max_attempts', 'backoff_ms', 'command_type', 'created_at_ms', 'user_id', 'returned'}
 
 local function read_command(id)
   local v = redis.call('HMGET', key_command(id), unpack(FIELDS))
   if not v[1] then return nil end
   return {tenant = v[1], batch_id = some(v[2]), agent_id = v[3], guest = some(v[4]), state = v[5],
           attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
-          run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11])}
+          run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11]),
+          command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = some(v[15])}
 end
 
 local function stopping(batch_id)
@@ -155,10 +156,17 @@ end
 
 local function note(verdict, id, c)
   if c then
-    outcomes[#outcomes + 1] = {verdict, id, c.state, c.attempt, c.version, c.agent_id}
+    outcomes[#outcomes + 1] = {verdict, id, c.state, c.attempt, c.version, c.agent_id, c.command_type, c.created_at,
+                               c.batch_id or false}
   else
-    outcomes[#outcomes + 1] = {verdict, id, false, 0, 0, ''}
+    outcomes[#outcomes + 1] = {verdict, id, false, 0, 0, '', '', 0, false}
   end
+end
+
+-- What shapes.Due wants to know.
+local function as_due(id, c)
+  return {id, c.tenant, c.batch_id or false, c.user_id, c.agent_id, c.guest or false, c.state, c.attempt, c.created_at,
+          c.deadline, c.returned and 1 or 0}
 end
 
 -- ---- The batches that this script touched -----------------------------------------------------------------------

@@ -12,9 +12,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key_attention(), '-inf', now, 'L
     note(move(id, c, c.attempt, to, now, {completed_at_ms = now, reason = reason}, 0), id, c)
   else
     redis.call('ZADD', key_attention(), math.min(c.deadline, now + request[2]), id)
-    local v = redis.call('HMGET', key_command(id), 'user_id', 'created_at_ms')
-    due[#due + 1] = {id, c.tenant, c.batch_id or false, v[1] or '', c.agent_id, c.guest or false, c.state, c.attempt,
-                     tonumber(v[2]), c.deadline}
+    due[#due + 1] = as_due(id, c)
   end
 end
 settle_batches()

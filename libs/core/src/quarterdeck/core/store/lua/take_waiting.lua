@@ -7,9 +7,7 @@ if redis.call('ZCARD', key_waiting()) > 0 then
       local id = string.sub(member, #from + 1)
       local c = read_command(id)
       if c and c.state == 'waiting' then
-        local v = redis.call('HMGET', key_command(id), 'user_id', 'created_at_ms')
-        due[#due + 1] = {id, c.tenant, c.batch_id or false, v[1] or '', c.agent_id, c.guest or false, c.state, c.attempt,
-                         tonumber(v[2]), c.deadline}
+        due[#due + 1] = as_due(id, c)
       else
         redis.call('ZREM', key_waiting(), member)
       end
