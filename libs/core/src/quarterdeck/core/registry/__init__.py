@@ -1,0 +1,25 @@
+"""The registry: durable records in JetStream key-value buckets, watched into memory.
+
+    keys.py      how keys are built
+    table.py     one bucket as a typed table
+    roster.py    which agent has which link now
+
+Holds agents, links, gateways' leases and tokens. Command state is not here but in the store.
+"""
+
+from quarterdeck.core.registry.errors import AlreadyExists, Conflict
+from quarterdeck.core.registry.registry import Registry
+from quarterdeck.core.registry.roster import Found, Gone, LinkRoster, Recently
+from quarterdeck.core.registry.table import Entry, Table
+
+__all__ = [
+    "AlreadyExists",
+    "Conflict",
+    "Entry",
+    "Found",
+    "Gone",
+    "LinkRoster",
+    "Recently",
+    "Registry",
+    "Table",
+]

@@ -1,0 +1,25 @@
+"""The tables of the registry over one bus. Made by the runtime; each service watches the tables that it needs."""
+
+from quarterdeck.contracts.agents import AgentRecord, ApiToken, JoinToken, WatchTicket
+from quarterdeck.contracts.links import GatewayLease, LinkRecord
+from quarterdeck.contracts.streams import AGENTS, GATEWAYS, LINKS, TOKENS
+from quarterdeck.core.bus import Bus
+from quarterdeck.core.registry.table import Table
+
+
+class Registry:
+    """Nothing is read before a table's `watch` or `get` is called."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.agents: Table[AgentRecord] = Table(bus, AGENTS, AgentRecord)
+        self.links: Table[LinkRecord] = Table(bus, LINKS, LinkRecord)
+        self.gateways: Table[GatewayLease] = Table(bus, GATEWAYS, GatewayLease)
+        self.tokens: Table[ApiToken | JoinToken | WatchTicket] = Table(
+            bus, TOKENS, ApiToken | JoinToken | WatchTicket
+        )
+
+    async def close(self) -> None:
+        """Stop all watches."""
+        for table in (self.agents, self.links, self.gateways, self.tokens):
+            await table.close()
