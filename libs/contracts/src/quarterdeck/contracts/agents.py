@@ -47,3 +47,14 @@ class JoinToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     uses_left: int = 1
     labels: dict[str, str] = {}
     """Bound to every agent that enrols with it; the agent cannot override them."""
+
+
+class WatchTicket(msgspec.Struct, frozen=True, kw_only=True, tag="watch_ticket/1"):
+    """Value in QD_TOKENS under `ticket.<SHA-256 of the ticket, hex>`: one event stream for whoever holds it, once."""
+
+    tenant: str
+    principal: str
+    token_id: str
+    """Of the token that it was issued to."""
+    expires_at_ms: int
+    """0: it was used."""
