@@ -1,0 +1,226 @@
+"""The gateway behind both carriers: takes connections, opens links, serves them, and leaves in order.
+
+Owns the parts and the life of each link; which wire a connection came over is the carrier's business. Called by the
+services: `start`, then `serve` for every connection, then `drain`. Keeps no durable state: a gateway that dies loses
+links, never commands.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from quarterdeck.contracts.agents import AgentRecord
+from quarterdeck.contracts.errors import DecodeError, LinkRefused, Unavailable
+from quarterdeck.contracts.links import LinkEnd, LinkRecord
+from quarterdeck.core import metrics
+from quarterdeck.core.bus import BusError
+from quarterdeck.core.clock import Clock
+from quarterdeck.core.registry import Entry, Registry
+from quarterdeck.core.registry.keys import parse_agent_key
+from quarterdeck.core.runtime.tasks import TaskSet
+from quarterdeck.gateway.connection import Connection, ConnectionLost
+from quarterdeck.gateway.credit import Credit
+from quarterdeck.gateway.link import LinkParts, LinkTable
+from quarterdeck.gateway.link_records import LinkRecords
+from quarterdeck.gateway.messages import goodbye
+from quarterdeck.gateway.native import NativeLink
+from quarterdeck.gateway.opening import Opened, Opening
+from quarterdeck.gateway.orders_in import OrdersIn
+from quarterdeck.gateway.progress import ProgressBoard
+from quarterdeck.gateway.reports_out import ReportPublisher
+from quarterdeck.gateway.settings import GatewaySettings
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+from quarterdeck.wire.codes import GoodbyeReason
+
+log = structlog.get_logger()
+
+_FINISH_S: Final = 5.0
+"""How long what agents said may take to reach the bus once they are gone."""
+
+
+class Gateway:
+    def __init__(self, registry: Registry, clock: Clock, tasks: TaskSet, settings: GatewaySettings) -> None:
+        """`tasks`: a crash of one of them is the process's; crashes of links are not among them."""
+        self._registry = registry
+        self._clock = clock
+        self._settings = settings
+        self._tasks = tasks
+        self._reports = ReportPublisher(registry.bus, settings, tasks)
+        self._links = LinkTable()
+        self._records = LinkRecords(registry, clock, settings, tasks)
+        self._orders = OrdersIn(registry.bus, settings.gateway_id, self._links)
+        self._opening = Opening(registry, clock, settings.gateway_id)
+        self._progress = ProgressBoard(self._reports, clock, settings)
+        self._parts = LinkParts(
+            bus=registry.bus,
+            clock=clock,
+            settings=settings,
+            reports=self._reports,
+            credit=Credit(settings),
+            progress=self._progress,
+        )
+        self._draining = False
+
+    @property
+    def links(self) -> LinkTable:
+        """For tests and metrics."""
+        return self._links
+
+    async def start(self) -> None:
+        """Ready for connections when it returns. Waits for the bus if need be."""
+        self._registry.links.on_change(self._on_link_record)
+        self._registry.agents.on_change(self._on_agent_record)
+        await asyncio.gather(self._registry.links.watch(), self._registry.agents.watch())
+        await self._orders.start()
+        await self._records.start()
+        self._tasks.spawn(self._sweep(), "link_sweep")
+        log.info("gateway.started", gateway_id=self._settings.gateway_id, carrier=self._settings.carrier)
+
+    async def serve(self, connection: Connection) -> None:
+        """One connection, from its first frame to its end. Raises nothing but CancelledError; closes `connection`."""
+        link: NativeLink | None = None
+        end = LinkEnd.CLOSED
+        try:
+            async with asyncio.timeout(self._settings.opening_timeout_s):
+                link = await self._open(connection)
+            end = await link.run()
+        except LinkRefused as refusal:
+            end = _link_end(refusal.reason)
+            await self._refuse(connection, link, refusal)
+        except DecodeError as error:
+            end = LinkEnd.UNDECODABLE
+            await self._refuse(connection, link, LinkRefused(end, error.message))
+        except ConnectionLost as lost:
+            log.info("gateway.connection_lost", peer=connection.peer, cause=lost.cause)
+        except TimeoutError:
+            log.info("gateway.opening_timed_out", peer=connection.peer)
+        except (Unavailable, BusError) as error:
+            await self._refuse(connection, link, LinkRefused(GoodbyeReason.UNAVAILABLE, error.message))
+        except Exception:
+            # S1-4: a crash in one link is caught, logged with its stack, and ends only that link.
+            log.exception(
+                "gateway.link_crashed", peer=connection.peer, agent_id=link.agent_id if link else None
+            )
+        finally:
+            if link is not None:
+                self._retire(link, end)
+            await connection.close(end)
+
+    async def drain(self) -> None:
+        """Ask agents to leave, wait for them a while, close the rest, and put everything said on the bus."""
+        self._draining = True
+        self._orders.drain()
+        await self._records.drain()
+        for link in self._links:
+            link.drain(self._settings.drain_ms)
+        await self._wait_for_links(self._settings.drain_ms / 1000)
+        for link in self._links:
+            link.end(LinkEnd.DRAINING)
+        await self._wait_for_links(self._settings.goodbye_timeout_s * 2)
+        await self._orders.stop()
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await self._reports.idle()
+                await self._records.finish()
+        except (TimeoutError, Unavailable, BusError) as error:
+            log.warning("gateway.left_unfinished", error=repr(error))
+        self._progress.close()
+
+    async def _open(self, connection: Connection) -> NativeLink:
+        if self._draining:
+            raise LinkRefused(LinkEnd.DRAINING, "this gateway is going away")
+        opened = await self._opening.run(connection)
+        link = NativeLink(self._parts, connection, opened.record.tenant, opened.hello)
+        # In the table before its record is: a dispatcher that reads the record at once finds the link here.
+        self._links.add(link)
+        metrics.LINKS_CONNECTED.labels(self._settings.carrier, link.dialect).inc()
+        try:
+            await self._admit(link, connection, opened)
+        except BaseException:
+            self._retire(link, LinkEnd.CLOSED)
+            raise
+        return link
+
+    async def _admit(self, link: NativeLink, connection: Connection, opened: Opened) -> None:
+        epoch = await self._records.connected(link, opened.record)
+        link.welcome(epoch, self._parts.credit.share_bytes(len(self._links)))
+        log.info(
+            "gateway.agent_connected",
+            tenant=link.tenant,
+            agent_id=link.agent_id,
+            epoch=str(epoch),
+            peer=connection.peer,
+            version=opened.record.version,
+            journal=len(opened.hello.journal),
+        )
+
+    def _retire(self, link: NativeLink, end: LinkEnd) -> None:
+        """Synchronous: a carrier may cancel `serve` at any await, and a link must never be left half over."""
+        self._links.remove(link)
+        link.retire()
+        self._records.disconnected(link, end)
+        carrier, age_s = self._settings.carrier, (self._clock.now_ms() - link.since_ms) / 1000
+        metrics.LINKS_CONNECTED.labels(carrier, link.dialect).dec()
+        metrics.LINK_AGE.labels(carrier, link.dialect).observe(age_s)
+        metrics.LINK_ENDS.labels(carrier, end).inc()
+        log.info(
+            "gateway.agent_disconnected", tenant=link.tenant, agent_id=link.agent_id, end=end, age_s=age_s
+        )
+
+    async def _refuse(self, connection: Connection, link: NativeLink | None, refusal: LinkRefused) -> None:
+        """Say why, if the peer still listens."""
+        log.warning(
+            "gateway.link_refused",
+            peer=connection.peer,
+            agent_id=link.agent_id if link is not None else None,
+            reason=refusal.reason,
+            detail=refusal.message,
+        )
+        if refusal.reason == LinkEnd.UNDECODABLE:
+            metrics.UNDECODABLE_FRAMES.labels(self._settings.carrier).inc()
+        if link is not None:
+            link.retire()  # its sender must not write between our words
+        frame = pb.GatewayFrame(messages=[goodbye(refusal.reason, refusal.message)])
+        try:
+            async with asyncio.timeout(self._settings.goodbye_timeout_s):
+                await connection.send(frame.SerializeToString())
+        except (ConnectionLost, TimeoutError):
+            pass  # it left without asking
+
+    def _on_link_record(self, key: str, entry: Entry[LinkRecord] | None) -> None:
+        """A record that moved on past one of our links: the agent is elsewhere, or the bucket was made anew."""
+        link = self._links.find(*parse_agent_key(key))
+        if link is None or link.epoch is None:
+            return
+        if entry is None:
+            link.end(LinkEnd.CLOSED)
+        elif entry.revision > link.epoch.revision:
+            link.end(LinkEnd.REPLACED)
+
+    def _on_agent_record(self, key: str, entry: Entry[AgentRecord] | None) -> None:
+        if entry is None or entry.value.revoked:
+            link = self._links.find(*parse_agent_key(key))
+            if link is not None:
+                link.end(LinkEnd.REVOKED)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sweep_interval_s)
+            for link in self._links:
+                link.check_silence()
+
+    async def _wait_for_links(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._links.empty.wait()
+        except TimeoutError:
+            log.info("gateway.links_outstayed", links=len(self._links))
+
+
+def _link_end(reason: str) -> LinkEnd:
+    """What the link's record says; reasons of the opening have no record."""
+    try:
+        return LinkEnd(reason)
+    except ValueError:
+        return LinkEnd.CLOSED

@@ -1,0 +1,210 @@
+"""A link that speaks the native agent protocol, from the verified Hello to its end.
+
+Owns one connection: reads its frames, writes what is queued, and ends with it. A crash in here ends this link alone
+(S1-4). What frames cause is in `inbox`, what is queued in `send_queue`.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from quarterdeck.contracts import reports
+from quarterdeck.contracts.limits import MAX_FRAME_BYTES
+from quarterdeck.contracts.links import Epoch, LinkEnd
+from quarterdeck.contracts.orders import GatewayOrder, OrderAnswer, TerminateItem
+from quarterdeck.core import metrics
+from quarterdeck.gateway.connection import Connection
+from quarterdeck.gateway.inbox import Inbox
+from quarterdeck.gateway.link import LinkParts
+from quarterdeck.gateway.link_output import LinkOutput, OutputPorts
+from quarterdeck.gateway.messages import OrderSheet, goodbye, wire_epoch
+from quarterdeck.gateway.send_queue import SendQueue, StreamKey
+from quarterdeck.gateway.stream_writer import WriterContext
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+
+class NativeLink:
+    dialect = "native"
+
+    def __init__(self, parts: LinkParts, connection: Connection, tenant: str, hello: pb.Hello) -> None:
+        """Raises LinkRefused(protocol) when the Hello's journal is none."""
+        self.tenant = tenant
+        self.agent_id = hello.agent_id
+        self.epoch: Epoch | None = None
+        self.since_ms = parts.clock.now_ms()
+        self._parts = parts
+        self._connection = connection
+        self._queue = SendQueue(parts.settings)
+        self._output = LinkOutput(
+            tenant,
+            WriterContext(parts.bus, self.agent_id, self._spawn),
+            OutputPorts(self._ack_output, self._grant, self._report_result),
+            parts,
+        )
+        self._inbox = Inbox(parts, self, self._output, self._queue)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sender: asyncio.Task[None] | None = None
+        self._sending_since_s: float | None = None
+        self._heard_s = parts.clock.monotonic_s()
+        self._end: LinkEnd | None = None
+        self._retired = False
+        self._failure: BaseException | None = None
+        self._inbox.remember(hello.journal)
+
+    # ---- What the rest of the gateway calls ----
+
+    def offer(self, sheet: OrderSheet, order: GatewayOrder) -> OrderAnswer:
+        if self._end is not None or self._retired or (self.epoch is not None and order.epoch != self.epoch):
+            return OrderAnswer.GONE
+        if not self._queue.put_order(sheet, order):
+            return OrderAnswer.BUSY
+        self._output.carry(order.command_id, order.attempt, sheet.batch_id)
+        self._wake()
+        return OrderAnswer.QUEUED
+
+    def terminate(self, item: TerminateItem) -> OrderAnswer:
+        if self._end is not None or self._retired:
+            return OrderAnswer.GONE
+        terminate = pb.Terminate(command_id=item.command_id, attempt=item.attempt, grace_ms=item.grace_ms)
+        self._queue.put(pb.GatewayMessage(terminate=terminate))
+        self._wake()
+        return OrderAnswer.QUEUED
+
+    def drain(self, within_ms: int) -> None:
+        self._queue.put(pb.GatewayMessage(drain=pb.Drain(within_ms=within_ms)))
+        self._wake()
+
+    def end(self, reason: LinkEnd) -> None:
+        if self._end is None and not self._retired:
+            self._end = reason
+            self._queue.put(goodbye(reason))
+            self._wake()
+            self._spawn(self._close_after_goodbye(), "link_goodbye")
+
+    def check_silence(self) -> None:
+        now_s = self._parts.clock.monotonic_s()
+        stuck = (
+            self._sending_since_s is not None
+            and now_s - self._sending_since_s > self._parts.settings.silence_s
+        )
+        # A link that nobody reads because the bus is behind is not silent: it is not listened to.
+        silent = now_s - self._heard_s > self._parts.settings.silence_s and not self._parts.reports.full
+        if stuck or silent:
+            metrics.LINK_TIMEOUTS.labels(self._parts.settings.carrier).inc()
+            self.end(LinkEnd.SILENT)
+
+    def welcome(self, epoch: Epoch, window_bytes: int) -> None:
+        """The link's record is stored: orders go out from now on. Earlier ones, meant for another epoch, go back."""
+        self.epoch = epoch
+        self._output.open_window(window_bytes)
+        welcome = pb.Welcome(
+            epoch=wire_epoch(epoch),
+            heartbeat_interval_ms=self._parts.settings.heartbeat_interval_ms,
+            max_frame_bytes=MAX_FRAME_BYTES,
+            window_bytes=window_bytes,
+            server_time_ms=self._parts.clock.now_ms(),
+            tenant=self.tenant,
+        )
+        self._queue.put(pb.GatewayMessage(welcome=welcome))
+        early = self._queue.take_unwritten()
+        for queued in early:
+            if queued.order.epoch == epoch:
+                self._queue.put_order(queued.sheet, queued.order)
+            else:
+                self._return(queued.order)
+        self._wake()
+
+    async def run(self) -> LinkEnd:
+        """Serve the link until it ends; why it did. Raises what broke it: ConnectionLost, LinkRefused, or a crash."""
+        connection, pending = self._connection, self._parts.reports
+        while not self._inbox.agent_left and (raw := await connection.receive()) is not None:
+            self._heard_s = self._parts.clock.monotonic_s()
+            self._inbox.take_frame(raw)
+            self._wake()
+            if pending.full:
+                await pending.room()
+        if self._failure is not None:
+            raise self._failure
+        return self._end or LinkEnd.CLOSED
+
+    def retire(self) -> None:
+        """The link is over: give back the orders that were never written, let go of everything. Waits for nothing."""
+        self._retired = True
+        for task in self._tasks:
+            task.cancel()
+        self._output.close()
+        for queued in self._queue.take_unwritten():
+            self._return(queued.order)
+
+    def reported(self, report_seqs: list[int]) -> None:
+        """The bus has these reports: tell the agent, and forget the commands that ended."""
+        self._inbox.reported(report_seqs)
+        if not self._retired:
+            self._queue.ack_reports(report_seqs)
+            self._wake()
+
+    # ---- To the agent ----
+
+    def _report_result(
+        self, result: pb.Result, stdout: reports.StreamReport, stderr: reports.StreamReport
+    ) -> None:
+        self._inbox.report_result(result, stdout, stderr)
+
+    def _ack_output(self, key: StreamKey, offset: int, resend: bool) -> None:
+        self._queue.ack_output(key, offset, resend=resend)
+        self._wake()
+
+    def _grant(self, window_bytes: int) -> None:
+        self._queue.put(pb.GatewayMessage(credit=pb.Credit(window_bytes=window_bytes)))
+        self._wake()
+
+    def _return(self, order: GatewayOrder) -> None:
+        self._output.forget(order.command_id, order.attempt)
+        returned = reports.Returned(
+            command_id=order.command_id,
+            attempt=order.attempt,
+            agent_id=self.agent_id,
+            at_ms=self._parts.clock.now_ms(),
+        )
+        self._parts.reports.add(self.tenant, returned)
+
+    def _wake(self) -> None:
+        """Send what is queued by the end of this turn of the loop, in as few frames as possible."""
+        if self._sender is None and self._queue and not self._retired:
+            self._sender = self._spawn(self._send(), "link_sender")
+
+    async def _send(self) -> None:
+        monotonic_s = self._parts.clock.monotonic_s
+        while True:
+            packed = self._queue.pack(with_orders=self.epoch is not None and self._end is None)
+            if packed is None:
+                break
+            self._sending_since_s = monotonic_s()
+            for queued in packed.orders:
+                command = self._output.find(queued.order.command_id, queued.order.attempt)
+                if command is not None:
+                    command.written_at_s = self._sending_since_s
+            await self._connection.send(packed.frame)
+        self._sending_since_s = None
+        self._sender = None
+
+    async def _close_after_goodbye(self) -> None:
+        sender = self._sender
+        if sender is not None:
+            await asyncio.wait({sender}, timeout=self._parts.settings.goodbye_timeout_s)
+        await self._connection.close(self._end or LinkEnd.CLOSED)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task of this link: its crash is the link's."""
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None and self._failure is None:
+            self._failure = failure
+            if not self._retired:
+                self._spawn(self._connection.close(LinkEnd.CLOSED), "link_close")
