@@ -58,5 +58,10 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     retry: Retry = Retry()
 
     @property
+    def runs_from_creation(self) -> bool:
+        """Whether the timeout has been running since creation. A command that may queue starts its time when sent."""
+        return self.timeout_from is TimeoutClock.CREATION and self.queue_for_ms is None
+
+    @property
     def lane(self) -> Lane:
         return Lane.of(self.priority)

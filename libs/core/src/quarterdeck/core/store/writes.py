@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quarterdeck.contracts import codec
-from quarterdeck.contracts.commands import CommandSpec, TimeoutClock
+from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import IdempotencyConflict
 from quarterdeck.contracts.ids import shard_of
 from quarterdeck.contracts.states import BatchState, CommandState
@@ -32,12 +32,11 @@ RUN_SLACK_MS = 30_000
 def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
     """The scheduler's fields of a command: until when it must be delivered, and how long it may run afterwards."""
     delivery_ms = spec.timeout_ms if spec.queue_for_ms is None else max(spec.timeout_ms, spec.queue_for_ms)
-    from_creation = spec.timeout_from is TimeoutClock.CREATION
     return {
         "command_type": spec.command_type,
         "created_at_ms": created_at_ms,
-        "deadline_at_ms": created_at_ms + delivery_ms + (spec.grace_ms if from_creation else RUN_SLACK_MS),
-        "run_limit_ms": 0 if from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
+        "deadline_at_ms": created_at_ms + delivery_ms + (spec.grace_ms if spec.runs_from_creation else RUN_SLACK_MS),
+        "run_limit_ms": 0 if spec.runs_from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
         "max_attempts": spec.retry.max_attempts,
         "backoff_ms": spec.retry.backoff_ms,
     }

@@ -1,0 +1,203 @@
+"""Looks after commands that nothing was heard of, and after those whose agent came back.
+
+Ends what is past its deadline, tries again what waits for a link, hands over again what was sent without an
+acknowledgement, repeats stops. Any dispatcher may sweep any shard: a look is leased.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from quarterdeck.contracts.commands import CommandSpec
+from quarterdeck.contracts.errors import Unavailable
+from quarterdeck.contracts.limits import SETTLE_MS
+from quarterdeck.contracts.orders import TerminateItem
+from quarterdeck.contracts.states import CommandState
+from quarterdeck.core.accounting import count_ends
+from quarterdeck.core.bus import Bus
+from quarterdeck.core.clock import Clock
+from quarterdeck.core.outbox import Relay
+from quarterdeck.core.registry import Found, Gone
+from quarterdeck.core.store import Due, HandOver, Move, Store, Verdict
+from quarterdeck.core.store.keys import all_shards
+from quarterdeck.dispatcher.delivery import Delivery
+from quarterdeck.dispatcher.handlers import (
+    Envelope,
+    Find,
+    Handover,
+    decide,
+    envelope_of_due,
+    link_fields,
+    move_of,
+    sent_late,
+    unreachable_fields,
+)
+from quarterdeck.dispatcher.stopping import Stopping
+
+log = structlog.get_logger()
+
+_PAUSE_S: Final = 1.0
+
+
+class Attention:
+    def __init__(self, bus: Bus, store: Store, relay: Relay, clock: Clock, find: Find) -> None:
+        self._store = store
+        self._relay = relay
+        self._clock = clock
+        self._find = find
+        self._delivery = Delivery(bus, store, clock)
+        self._stopping = Stopping(bus, store, relay, clock, find)
+        self._back: set[tuple[str, str]] = set()
+        self._somebody_back = asyncio.Event()
+
+    async def sweep(self) -> int:
+        """One look at all shards; answers how many commands wanted it. Raises Unavailable."""
+        due, ended = await self._store.take_due(all_shards())
+        await self._relay.publish(ended.entries, subject_id="deadlines")
+        count_ends(ended.outcomes, self._clock.now_ms())
+        await self._attend(due)
+        return len(due) + len(ended.outcomes)
+
+    def agent_connected(self, tenant: str, agent_id: str) -> None:
+        """To be called for every new link; `follow_links` does the work."""
+        self._back.add((tenant, agent_id))
+        self._somebody_back.set()
+
+    async def follow_links(self) -> None:
+        """Sends what waited for agents that came back, as many agents at a time as came. Runs until cancelled."""
+        while True:
+            await self._somebody_back.wait()
+            self._somebody_back.clear()
+            agents, self._back = self._back, set()
+            try:
+                await self._attend(await self._store.take_waiting(sorted(agents)))
+            except Unavailable as error:
+                log.warning("dispatcher.waiting_not_read", reason=error.message)
+                self._back |= agents
+                self._somebody_back.set()
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _attend(self, due: Sequence[Due]) -> None:
+        by_tenant: dict[str, list[Due]] = defaultdict(list)
+        for one in due:
+            by_tenant[one.tenant].append(one)
+        for tenant, commands in by_tenant.items():
+            specs = {
+                view.command_id: view.spec
+                for view in await self._store.commands(tenant, [one.command_id for one in commands])
+            }
+            known = [one for one in commands if one.command_id in specs]
+            await asyncio.gather(
+                self._send([one for one in known if one.state in _TO_SEND], specs),
+                self._send_again([one for one in known if one.state is CommandState.SENT], specs),
+                self._stop_again([one for one in known if one.state is CommandState.TERMINATING], specs),
+            )
+
+    async def _send(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
+        """Pending and waiting: as at intake, with the links of now."""
+        now_ms = self._clock.now_ms()
+        moves: list[Move] = []
+        handovers: dict[str, tuple[Envelope, Handover]] = {}
+        for one in due:
+            spec = specs[one.command_id]
+            link = self._find(one.tenant, one.agent_id)
+            decision = decide(spec, link, one.agent_id, created_at_ms=one.created_at_ms, now_ms=now_ms)
+            if one.state is CommandState.WAITING:
+                if not isinstance(link, Found):
+                    continue
+                decision = sent_late(decision, spec, now_ms)
+            if decision.to is CommandState.PENDING:
+                continue
+            moves.append(move_of(one.command_id, one.attempt, decision, now_ms))
+            if isinstance(link, Found):
+                handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
+                handovers[one.command_id] = (envelope_of_due(one, spec), handover)
+        moved = {move.command_id for move in moves}
+        pending = (one for one in due if one.state is CommandState.PENDING)
+        resting = [one.command_id for one in pending if one.command_id not in moved]
+        await self._look_again(resting, 1_000)
+        if not moves:
+            return
+        written = await self._store.apply(moves)
+        count_ends(written.outcomes, now_ms)
+        sent = {
+            outcome.command_id
+            for outcome in written.outcomes
+            if outcome.verdict is Verdict.APPLIED and outcome.state is CommandState.SENT
+        }
+        await asyncio.gather(
+            self._relay.publish(written.entries, subject_id=moves[0].command_id),
+            self._hand_over([pair for command_id, pair in handovers.items() if command_id in sent]),
+        )
+
+    async def _send_again(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
+        """Sent, but not acknowledged: the same attempt goes to the agent's link of now.
+
+        Without a link, only a command that a gateway proved not to have delivered is unreachable; for any other the
+        agent may know more, and only its deadline ends the wait.
+        """
+        now_ms = self._clock.now_ms()
+        steps: list[HandOver] = []
+        handovers: dict[str, tuple[Envelope, Handover]] = {}
+        lost: list[Move] = []
+        resting: list[str] = []
+        for one in due:
+            link = self._find(one.tenant, one.agent_id)
+            if isinstance(link, Found):
+                steps.append(HandOver(one.command_id, one.attempt, returned=False, fields=link_fields(link)))
+                handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
+                handovers[one.command_id] = (envelope_of_due(one, specs[one.command_id]), handover)
+            elif isinstance(link, Gone) and one.returned:
+                fields = unreachable_fields(one.agent_id, now_ms)
+                lost.append(Move(one.command_id, one.attempt, CommandState.UNREACHABLE, now_ms, fields))
+            else:
+                resting.append(one.command_id)
+        await self._look_again(resting, 1_000)
+        if lost:
+            written = await self._store.apply(lost)
+            count_ends(written.outcomes, now_ms)
+            await self._relay.publish(written.entries, subject_id=lost[0].command_id)
+        if steps:
+            outcomes = await self._store.hand_over(steps)
+            still = {outcome.command_id for outcome in outcomes if outcome.verdict is Verdict.APPLIED}
+            await self._hand_over([pair for command_id, pair in handovers.items() if command_id in still])
+
+    async def _stop_again(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
+        """Terminating without an acknowledgement; what was provably never delivered is terminated."""
+        now_ms = self._clock.now_ms()
+        never_ran = [one for one in due if one.returned]
+        if never_ran:
+            fields = {"completed_at_ms": now_ms, "reason": "cancelled_before_start"}
+            written = await self._store.apply(
+                [
+                    Move(one.command_id, one.attempt, CommandState.TERMINATED, now_ms, dict(fields))
+                    for one in never_ran
+                ]
+            )
+            await self._relay.publish(written.entries, subject_id=never_ran[0].command_id)
+        stops = [
+            TerminateItem(one.command_id, one.agent_id, one.attempt, specs[one.command_id].grace_ms)
+            for one in due
+            if not one.returned
+        ]
+        if stops:
+            await self._stopping.pass_on(due[0].tenant, stops)
+
+    async def _hand_over(self, pairs: Sequence[tuple[Envelope, Handover]]) -> None:
+        """Commands of one batch share an envelope; each single command has its own."""
+        groups: dict[str, tuple[Envelope, list[Handover]]] = {}
+        for envelope, handover in pairs:
+            groups.setdefault(envelope.batch_id or handover.command_id, (envelope, []))[1].append(handover)
+        await asyncio.gather(
+            *(self._delivery.hand_over(envelope, handovers) for envelope, handovers in groups.values())
+        )
+
+    async def _look_again(self, command_ids: Sequence[str], in_ms: int) -> None:
+        if command_ids:
+            await self._store.look_again(command_ids, min(in_ms, SETTLE_MS), now_ms=self._clock.now_ms())
+
+
+_TO_SEND = frozenset({CommandState.PENDING, CommandState.WAITING})
