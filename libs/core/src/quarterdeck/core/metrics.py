@@ -80,7 +80,7 @@ DEAD_LETTERS: Final = Counter(
 HANDLER_FAILURES: Final = Counter(
     "consumer_handler_failures_total", "Unexpected failures of a consumer.", ["consumer"], registry=REGISTRY
 )
-BUS_RECONNECTS: Final = Counter("bus_connects_total", "Connections made to NATS.", registry=REGISTRY)
+BUS_CONNECTS: Final = Counter("bus_connects_total", "Connections made to NATS.", registry=REGISTRY)
 OUTBOX_RELAYED: Final = Counter(
     "outbox_relayed_total", "Outbox entries confirmed by the bus.", ["by"], registry=REGISTRY
 )

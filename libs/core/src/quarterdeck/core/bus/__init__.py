@@ -28,6 +28,7 @@ from quarterdeck.core.bus.messages import Ack, Incoming, Outgoing, StoredMessage
 from quarterdeck.core.bus.read import Deliver
 from quarterdeck.core.bus.serve import Responder
 from quarterdeck.core.bus.streams import ensure_streams
+from quarterdeck.core.bus.watchdog import Patience
 
 __all__ = [
     "Ack",
@@ -41,6 +42,7 @@ __all__ = [
     "MessageTooLarge",
     "NoResponder",
     "Outgoing",
+    "Patience",
     "RequestFailed",
     "RequestTimeout",
     "Responder",

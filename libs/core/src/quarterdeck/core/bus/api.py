@@ -47,9 +47,9 @@ class Api:
             except (NoResponder, RequestTimeout, ConnectionLost) as error:
                 reason = error.message
             else:
-                failure = _decode_envelope(answer.data).error
+                failure = _decode_envelope(answer.body).error
                 if failure is None:
-                    return msgspec.json.decode(answer.data)
+                    return msgspec.json.decode(answer.body)
                 if not is_transient(failure):
                     raise error_of(name, failure)
                 reason = failure.description

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import structlog
 
 from quarterdeck.contracts import subjects
-from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.core import metrics, telemetry
 from quarterdeck.core.bus.acks import Acks
 from quarterdeck.core.bus.api import Api
+from quarterdeck.core.bus.bursts import Many, Single
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.consume import Consuming
 from quarterdeck.core.bus.consumers import ConsumerShape
@@ -33,7 +33,7 @@ from quarterdeck.core.bus.read import Deliver, Reading
 from quarterdeck.core.bus.requests import Requests
 from quarterdeck.core.bus.serve import RequestHandler, Responder
 from quarterdeck.core.bus.stream_facts import last_message, stream_facts
-from quarterdeck.core.bus.watchdog import Watchdog
+from quarterdeck.core.bus.watchdog import PATIENT, Patience, Watchdog
 
 log = structlog.get_logger()
 
@@ -44,23 +44,25 @@ _CLOSE_GRACE_S = 2.0
 class Bus:
     """Publish, consume, read, ask and serve. Made with `Bus.connect`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, patience: Patience) -> None:
         self._connection = connection
         self._requests = Requests(connection)
         self._publisher = Publisher(connection)
         self._acks = Acks(connection)
-        self._watchdog = Watchdog(connection, self._requests, lambda: self._publisher.oldest_age_s)
+        self._watchdog = Watchdog(connection, self._requests, lambda: self._publisher.oldest_age_s, patience)
         self.api = Api(self._requests)
         """JetStream's API; for streams.py and for tests."""
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, wait_s: float = 5.0) -> "Bus":
+    async def connect(
+        cls, url: str, *, name: str, wait_s: float = 5.0, patience: Patience = PATIENT
+    ) -> "Bus":
         """Connect to `url` (several separated by commas) under the client name `name`.
 
         Waits up to `wait_s` and returns in any case: without a server the bus goes on trying for ever, and says so by
         `healthy`.
         """
-        bus = cls(Connection(url, name))
+        bus = cls(Connection(url, name), patience)
         bus._connection.start()
         bus._watchdog.start()
         if not await bus._connection.wait_connected(wait_s):
@@ -98,18 +100,9 @@ class Bus:
 
     def publish_soon(self, outgoing: Outgoing, timeout_s: float = PUBLISH_TIMEOUT_S) -> asyncio.Future[Ack]:
         """As `publish`, without waiting: the message is on its way when this returns."""
-        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-
-        def settle(outcome: Ack | Exception) -> None:
-            if future.done():  # the caller gave up
-                return
-            if isinstance(outcome, Ack):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-
-        self._publisher.submit(outgoing, telemetry.inject(), settle, timeout_s)
-        return future
+        single = Single()
+        self._publisher.submit((outgoing,), telemetry.inject(), single, timeout_s)
+        return single.acked
 
     async def publish_many(
         self, messages: Sequence[Outgoing], timeout_s: float = PUBLISH_TIMEOUT_S
@@ -121,10 +114,8 @@ class Bus:
         """
         if not messages:
             return []
-        burst = _Burst(len(messages))
-        headers = telemetry.inject()
-        for index, outgoing in enumerate(messages):
-            self._publisher.submit(outgoing, headers, burst.settler(index), timeout_s)
+        burst = Many(len(messages))
+        self._publisher.submit(messages, telemetry.inject(), burst, timeout_s)
         return await burst.acks()
 
     async def request(
@@ -140,7 +131,7 @@ class Bus:
         answer = await self._requests.ask(subject, body, telemetry.inject(headers), timeout_s)
         if answer.headers is not None and (reason := answer.headers.get(ERROR_CODE)) is not None:
             raise RequestFailed(subject, reason)
-        return answer.data
+        return answer.body
 
     async def serve(self, subject: str, handler: RequestHandler, *, queue: str = "") -> Responder:
         """Answer requests on `subject` with what `handler(body, headers)` returns.
@@ -212,31 +203,3 @@ class Bus:
     async def stream_info(self, name: str) -> StreamFacts:
         """Raises StreamNotFound, Unavailable."""
         return await stream_facts(self.api, name)
-
-
-class _Burst:
-    """Collects the ends of many messages into one future."""
-
-    def __init__(self, size: int) -> None:
-        self._acks: list[Ack | None] = [None] * size
-        self._left = size
-        self._error: Exception | None = None
-        self._all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def settler(self, index: int) -> Callable[[Ack | Exception], None]:
-        def settle(outcome: Ack | Exception) -> None:
-            if isinstance(outcome, Ack):
-                self._acks[index] = outcome
-            elif self._error is None or isinstance(self._error, Unavailable):
-                self._error = outcome
-            self._left -= 1
-            if self._left == 0 and not self._all.done():
-                self._all.set_result(None)
-
-        return settle
-
-    async def acks(self) -> list[Ack]:
-        await self._all
-        if self._error is not None:
-            raise self._error
-        return [ack for ack in self._acks if ack is not None]

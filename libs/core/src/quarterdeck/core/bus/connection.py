@@ -11,24 +11,29 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 import structlog
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.nuid import NUID
 
-from quarterdeck.core.bus.client import CLIENT_ERRORS, UNSENDABLE, ConnectFailed, discard, open_client
+from quarterdeck.core import metrics
+from quarterdeck.core.bus.client import (
+    CLIENT_ERRORS,
+    ConnectFailed,
+    Receive,
+    WireClient,
+    discard,
+    open_client,
+)
 from quarterdeck.core.bus.messages import Headers
+from quarterdeck.core.bus.wire import encode_publish
 
 log = structlog.get_logger()
 
-Receive = Callable[[Msg], None]
-"""Called in nats-py's read path for every message: quick, and never raising."""
-
-_Publish = tuple[str, bytes, str, Headers | None]
-_Operation = _Publish | Callable[[Client], Awaitable[object]]
+_Action = Callable[[WireClient], Awaitable[object]]
+_Operation = bytes | _Action
+"""A protocol command, or something to be done in its place among them."""
 
 _FIRST_BACKOFF_S: Final = 0.05
 _MAX_BACKOFF_S: Final = 2.0
@@ -50,16 +55,10 @@ class Interest:
         """Listen no more. May be called twice."""
         self._connection._forget(self)
 
-    async def _open(self, client: Client) -> None:
-        async def receive(message: Msg) -> None:
-            self._receive(message)
+    async def _open(self, client: WireClient) -> None:
+        self._subscription = await client.listen(self.subject, self._queue, self._receive)
 
-        # Limits off: nats-py would drop messages; whoever listens bounds what can come (windows, pulls).
-        self._subscription = await client.subscribe(
-            self.subject, queue=self._queue, cb=receive, pending_msgs_limit=0, pending_bytes_limit=0
-        )
-
-    async def _close(self, client: Client) -> None:
+    async def _close(self, client: WireClient) -> None:
         subscription, self._subscription = self._subscription, None
         if subscription is not None and not client.is_closed:
             await subscription.unsubscribe()
@@ -75,7 +74,7 @@ class Connection:
         """Why the last attempt to connect failed; empty while connected."""
         self._urls = [part.strip() for part in url.split(",")]
         self._nuid = NUID()
-        self._client: Client | None = None
+        self._client: WireClient | None = None
         self._interests: set[Interest] = set()
         self._operations: deque[_Operation] = deque()
         self._wake = asyncio.Event()
@@ -131,10 +130,17 @@ class Connection:
         return f"_INBOX.{self._nuid.next().decode()}"
 
     def send(self, subject: str, body: bytes = b"", reply: str = "", headers: Headers | None = None) -> bool:
-        """Queue one message. False when there is no connection: nothing was queued."""
+        """Queue one message. False when there is no connection: nothing was queued.
+
+        Raises ValueError for a subject or a header name that NATS does not know.
+        """
+        return self.send_command(encode_publish(subject, body, reply, headers))
+
+    def send_command(self, command: bytes) -> bool:
+        """Queue what `wire.encode_publish` made. False when there is no connection: nothing was queued."""
         if not self._up.is_set():
             return False
-        self._operations.append((subject, body, reply, headers))
+        self._operations.append(command)
         self._wake.set()
         return True
 
@@ -168,7 +174,7 @@ class Connection:
         """Return when all that was queued before is with nats-py."""
         done = asyncio.get_running_loop().create_future()
 
-        async def mark(_client: Client) -> None:
+        async def mark(_client: WireClient) -> None:
             done.set_result(None)
 
         self._operate(mark)
@@ -179,10 +185,10 @@ class Connection:
             self._interests.discard(interest)
             self._operate(interest._close)
 
-    def _operate(self, operation: Callable[[Client], Awaitable[object]]) -> None:
+    def _operate(self, action: _Action) -> None:
         # Without a connection nothing is lost: a new client opens the interests that are registered by then.
         if self._up.is_set():
-            self._operations.append(operation)
+            self._operations.append(action)
             self._wake.set()
 
     async def _run(self) -> None:
@@ -197,7 +203,7 @@ class Connection:
         finally:
             self._client = None
 
-    async def _connect(self) -> Client:
+    async def _connect(self) -> WireClient:
         """Try until it works; back off with jitter so that a fleet of services does not come back in step."""
         backoff_s = _FIRST_BACKOFF_S
         while True:
@@ -217,17 +223,18 @@ class Connection:
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
 
-    async def _open_interests(self, client: Client) -> None:
+    async def _open_interests(self, client: WireClient) -> None:
         for interest in tuple(self._interests):
             await interest._open(client)
 
-    async def _use(self, client: Client) -> None:
+    async def _use(self, client: WireClient) -> None:
         """Send until the client is lost."""
         self._client = client
         self._operations.clear()
         self._wake.clear()
         self.last_error = ""
         self._up.set()
+        metrics.BUS_CONNECTS.inc()
         log.info("bus.connected", url=self.url_in_use, connection=self.name)
         for callback in tuple(self._on_up):
             callback()
@@ -249,24 +256,19 @@ class Connection:
         for callback in tuple(self._on_lost):
             callback()
 
-    async def _send_all(self, client: Client) -> None:
+    async def _send_all(self, client: WireClient) -> None:
         operations = self._operations
         try:
             while True:
-                while operations:
-                    operation = operations.popleft()
-                    if isinstance(operation, tuple):
-                        await self._publish(client, operation)
-                    else:
-                        await operation(client)
-                self._wake.clear()
-                await self._wake.wait()
+                commands: list[bytes] = []
+                while operations and isinstance(operations[0], bytes):
+                    commands.append(cast("bytes", operations.popleft()))
+                if commands:
+                    await client.write(commands)
+                elif operations:
+                    await cast("_Action", operations.popleft())(client)
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
         except CLIENT_ERRORS as error:
             log.warning("bus.send_failed", error=repr(error), connection=self.name)
-
-    async def _publish(self, client: Client, message: _Publish) -> None:
-        try:
-            await client.publish(*message)
-        except UNSENDABLE as error:
-            # One bad message is its sender's bug and must not cost everybody the connection.
-            log.error("bus.message_unsendable", subject=message[0], error=repr(error))

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from nats.aio.msg import Msg
 
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.core import metrics
@@ -21,6 +20,7 @@ from quarterdeck.core.bus.consumers import AckPolicy, ConsumerShape
 from quarterdeck.core.bus.errors import ConsumerNotFound, Retry, StreamNotFound
 from quarterdeck.core.bus.messages import Incoming, parse_ack_reply
 from quarterdeck.core.bus.pull import Puller, PullShape
+from quarterdeck.core.bus.wire import Delivery
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class Consuming:
             "filter_subject": shape.filter,
             "replay_policy": "instant",
         }
-        name = f"CONSUMER.CREATE.{shape.stream}.{shape.durable}.{shape.filter}"
+        name = f"CONSUMER.CREATE.{shape.stream}.{shape.durable}"
         try:
             await self._api.call(name, {"stream_name": shape.stream, "config": config, "action": ""})
         except (Unavailable, StreamNotFound, ConsumerNotFound) as error:
@@ -149,12 +149,12 @@ class Consuming:
         if room >= max(1, limit // 2) and self._puller.outstanding <= limit // 2:
             self._puller.request(min(room, limit))
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Delivery) -> None:
         facts = parse_ack_reply(message.reply)
         self._queued.append(
             Incoming(
                 subject=message.subject,
-                body=message.data,
+                body=message.body,
                 headers=message.headers or {},
                 sequence=facts.stream_sequence,
                 delivered=facts.delivered,

@@ -10,11 +10,11 @@ from typing import Final
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
 from quarterdeck.core.bus.api import PREFIX
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.messages import ACK_PREFIX, DESCRIPTION, STATUS
+from quarterdeck.core.bus.wire import Delivery
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Puller:
         self,
         connection: Connection,
         shape: PullShape,
-        on_message: Callable[[Msg], None],
+        on_message: Callable[[Delivery], None],
         on_change: Callable[[], None],
     ) -> None:
         """`on_message` gets each delivered message; `on_change` is called when requests ended or the puller broke."""
@@ -111,7 +111,7 @@ class Puller:
         self._interest.close()
         self._connection.drop(self._on_lost)
 
-    def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Delivery) -> None:
         self._heard_at_s = self._now_s()
         if message.reply.startswith(ACK_PREFIX):
             self._count_down()

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any, Final
 
 import structlog
-from nats.aio.msg import Msg
 
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.core.bus.api import PREFIX, Api
@@ -20,6 +19,7 @@ from quarterdeck.core.bus.errors import ConsumerNotFound, StreamNotFound, Stream
 from quarterdeck.core.bus.messages import StoredMessage, StreamFacts, parse_ack_reply
 from quarterdeck.core.bus.pull import Puller, PullShape
 from quarterdeck.core.bus.stream_facts import stream_facts
+from quarterdeck.core.bus.wire import Delivery
 
 log = structlog.get_logger()
 
@@ -173,7 +173,7 @@ class Reading:
         queued = self._queued
         return [queued.popleft() for _ in range(min(len(queued), self._batch))]
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Delivery) -> None:
         facts = parse_ack_reply(message.reply)
         if self._puller.broken or facts.consumer_sequence != self._consumer_sequence + 1:
             self._puller.mark_broken("gap")
@@ -184,7 +184,7 @@ class Reading:
         self._queued.append(
             StoredMessage(
                 subject=message.subject,
-                body=message.data,
+                body=message.body,
                 headers=message.headers or {},
                 sequence=facts.stream_sequence,
                 at_ms=facts.at_ms,

@@ -6,12 +6,11 @@ Publishing has an inbox of its own (publisher.py), because its answers are handl
 
 import asyncio
 
-from nats.aio.msg import Msg
-
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.errors import NoResponder, RequestTimeout
 from quarterdeck.core.bus.messages import NO_RESPONDERS, STATUS, Headers
+from quarterdeck.core.bus.wire import Delivery
 
 
 class ConnectionLost(Unavailable):
@@ -27,12 +26,12 @@ class Requests:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._inbox = connection.new_inbox()
-        self._open: dict[str, asyncio.Future[Msg]] = {}
+        self._open: dict[str, asyncio.Future[Delivery]] = {}
         self._counter = 0
         connection.listen(f"{self._inbox}.*", self._receive)
         connection.on_lost(self._fail_all)
 
-    async def ask(self, subject: str, body: bytes, headers: Headers | None, timeout_s: float) -> Msg:
+    async def ask(self, subject: str, body: bytes, headers: Headers | None, timeout_s: float) -> Delivery:
         """One request. Raises Unavailable without a connection, NoResponder, RequestTimeout, ConnectionLost."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
@@ -47,7 +46,7 @@ class Requests:
             raise RequestTimeout(subject, timeout_s) from None
         finally:
             self._open.pop(reply, None)
-        if message.headers is not None and message.headers.get(STATUS) == NO_RESPONDERS and not message.data:
+        if message.headers is not None and message.headers.get(STATUS) == NO_RESPONDERS and not message.body:
             raise NoResponder(subject)
         return message
 
@@ -65,13 +64,13 @@ class Requests:
         finally:
             self._open.pop(reply, None)
 
-    def _expect(self) -> tuple[str, asyncio.Future[Msg]]:
+    def _expect(self) -> tuple[str, asyncio.Future[Delivery]]:
         self._counter += 1
         reply = f"{self._inbox}.{self._counter}"
         answer = self._open[reply] = asyncio.get_running_loop().create_future()
         return reply, answer
 
-    def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Delivery) -> None:
         answer = self._open.pop(message.subject, None)
         if answer is not None and not answer.done():
             answer.set_result(message)

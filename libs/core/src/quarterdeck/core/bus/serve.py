@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from nats.aio.msg import Msg
 
 from quarterdeck.contracts.errors import QuarterdeckError
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.messages import ERROR_CODE, Headers
+from quarterdeck.core.bus.wire import Delivery
 
 log = structlog.get_logger()
 
@@ -35,16 +35,16 @@ class Responder:
         if self._running:
             await asyncio.wait(self._running)
 
-    def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Delivery) -> None:
         task = asyncio.create_task(self._answer(message), name=f"serve-{self._subject}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _answer(self, message: Msg) -> None:
+    async def _answer(self, message: Delivery) -> None:
         headers: Headers | None = None
         body = b""
         try:
-            body = await self._handler(message.data, message.headers or {})
+            body = await self._handler(message.body, message.headers or {})
         except QuarterdeckError as error:
             log.warning("bus.request_refused", subject=self._subject, code=error.code)
             headers = {ERROR_CODE: error.code}

@@ -9,9 +9,8 @@ from datetime import datetime
 from quarterdeck.core.bus.api import Api
 from quarterdeck.core.bus.api_errors import MESSAGE_NOT_FOUND
 from quarterdeck.core.bus.errors import ApiError
-from quarterdeck.core.bus.messages import Headers, StoredMessage, StreamFacts
-
-_HEADER_LINE = b"NATS/1.0"
+from quarterdeck.core.bus.messages import StoredMessage, StreamFacts
+from quarterdeck.core.bus.wire import parse_headers
 
 
 async def stream_facts(api: Api, stream: str) -> StreamFacts:
@@ -40,7 +39,7 @@ async def last_message(api: Api, stream: str, subject: str) -> StoredMessage | N
     return StoredMessage(
         subject=message["subject"],
         body=base64.b64decode(message.get("data") or b""),
-        headers=_parse_headers(base64.b64decode(message.get("hdrs") or b"")),
+        headers=parse_headers(base64.b64decode(message.get("hdrs") or b"")),
         sequence=message["seq"],
         at_ms=_unix_ms(message["time"]),
     )
@@ -57,13 +56,3 @@ def _unix_ms(text: str) -> int:
             zone = sign + offset
     whole = datetime.fromisoformat(head.rstrip("Zz") + zone)
     return round(whole.timestamp()) * 1000 + int(digits[:3].ljust(3, "0"))
-
-
-def _parse_headers(block: bytes) -> Headers:
-    """From `NATS/1.0`, then one `Name: Value` per line."""
-    headers: Headers = {}
-    for line in block.removeprefix(_HEADER_LINE).split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if colon:
-            headers[name.decode().strip()] = value.decode("utf-8", "replace").strip()
-    return headers

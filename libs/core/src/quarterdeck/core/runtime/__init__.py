@@ -3,6 +3,7 @@
     service.py   what a service is, and what it is given
     tasks.py     background tasks whose crash is the service's crash
     health.py    liveness and readiness
+    periodic.py  work that repeats
     http.py      /health/live, /health/ready, /metrics
     run.py       the life itself
 
@@ -10,6 +11,7 @@ The api service shows health and metrics on its own port, from the same parts.
 """
 
 from quarterdeck.core.runtime.health import Health, HealthSnapshot
+from quarterdeck.core.runtime.periodic import every
 from quarterdeck.core.runtime.run import EXIT_CRASHED, EXIT_NOT_DRAINED, run_service
 from quarterdeck.core.runtime.service import Service, ServiceContext, Wants
 from quarterdeck.core.runtime.tasks import TaskSet
@@ -23,5 +25,6 @@ __all__ = [
     "ServiceContext",
     "TaskSet",
     "Wants",
+    "every",
     "run_service",
 ]
