@@ -169,7 +169,8 @@ class Plane:
         """The command, once it is in `state`."""
 
         async def reached() -> bool:
-            return (await self.view(command_id)).state is state
+            view = await self.store.command("t", command_id)  # a child is unknown until its chunk is expanded
+            return view is not None and view.state is state
 
         await eventually(reached)
         return await self.view(command_id)
