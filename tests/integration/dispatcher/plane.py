@@ -47,10 +47,14 @@ class FakeGateway:
     answer: OrderAnswer = OrderAnswer.QUEUED
     orders: list[GatewayOrders] = field(default_factory=list)
     stops: list[GatewayTerminate] = field(default_factory=list)
+    held: asyncio.Event | None = None
+    """While given and not set, orders of the bulk lane are not answered."""
 
     async def on_order(self, body: bytes, headers: dict[str, str]) -> bytes:
         orders = _orders.decode(body)
         self.orders.append(orders)
+        if self.held is not None and orders.spec.lane is Lane.BULK:
+            await self.held.wait()
         return codec.encode(OrderAnswers(tuple([self.answer] * len(orders.orders))))
 
     async def on_control(self, body: bytes, headers: dict[str, str]) -> bytes:
