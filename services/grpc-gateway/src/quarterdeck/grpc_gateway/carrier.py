@@ -1,0 +1,97 @@
+"""The gRPC carrier: one bidirectional call is one link, one message one frame. The only module here that imports grpc.
+
+Frames pass as raw bytes, so no generated stub is needed and nothing is decoded twice. `context.write` waits for HTTP/2
+flow control: it is the push-back that a slow agent needs. Made and closed by `service`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from quarterdeck.gateway.connection import Connection, ConnectionLost
+from quarterdeck.grpc_gateway.handlers import peer_address, server_options
+from quarterdeck.wire.codes import GRPC_METHOD
+
+_GONE: Final = (aio.BaseError, aio.AioRpcError, asyncio.InvalidStateError)
+"""All that grpc.aio lets out of read and write on a call that is over (its ExecuteBatchError is a BaseError)."""
+_CLOSE_GRACE_S: Final = 1.0
+
+
+class GrpcConnection:
+    """One call. Lives in the task of its handler."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._task = asyncio.current_task()
+        self._reading = False
+        self._closing = asyncio.Event()
+
+    @property
+    def peer(self) -> str:
+        return peer_address(self._context.peer())
+
+    async def send(self, frame: bytes) -> None:
+        try:
+            await self._context.write(frame)
+        except _GONE as error:
+            raise ConnectionLost("the call is over") from error
+
+    async def receive(self) -> bytes | None:
+        if self._closing.is_set():
+            return None
+        self._reading = True
+        try:
+            frame = await self._context.read()
+        except asyncio.CancelledError:
+            if not self._closing.is_set() or self._task is None:
+                raise
+            self._task.uncancel()  # `close` did it: grpc.aio has no other way to end a read
+            return None
+        except _GONE as error:
+            raise ConnectionLost("reading failed") from error
+        finally:
+            self._reading = False
+        if isinstance(frame, bytes):  # else: aio.EOF
+            return frame
+        if self._context.cancelled():
+            raise ConnectionLost("cancelled by the agent")
+        return None
+
+    async def close(self, reason: str) -> None:
+        """The call ends when its handler returns; here a read that waits is ended, so that it does."""
+        if not self._closing.is_set():
+            self._closing.set()
+            if self._reading and self._task is not None and self._task is not asyncio.current_task():
+                self._task.cancel()
+
+
+class GrpcServer:
+    """Listens, and hands every call to `serve`."""
+
+    def __init__(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
+        self._serve = serve
+        self._server = aio.server(options=server_options())
+        _, service, method = GRPC_METHOD.split("/")
+        handler = grpc.stream_stream_rpc_method_handler(self._connect)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {method: handler}),)
+        )
+
+    async def listen(self, host: str, port: int, *, cert: Path, key: Path) -> int:
+        """The bound port. Raises RuntimeError when it is taken, OSError when a file cannot be read."""
+        credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        bound_port = self._server.add_secure_port(address, credentials)
+        await self._server.start()
+        return bound_port
+
+    async def close(self) -> None:
+        """Links are over by then; calls that have not returned within a moment are cut."""
+        await self._server.stop(grace=_CLOSE_GRACE_S)
+
+    async def _connect(self, _requests: AsyncIterator[bytes], context: Any) -> None:
+        await self._serve(GrpcConnection(context))

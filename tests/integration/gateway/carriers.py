@@ -1,0 +1,113 @@
+"""The two gateway services on real sockets, and agents that come over the agent's own carriers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from quarterdeck.agent.carriers.dial import Dialer
+from quarterdeck.agent.ports import Connection
+from quarterdeck.agent.settings import ServerAddress
+from quarterdeck.contracts.links import Carrier
+from quarterdeck.core.bus import Bus
+from quarterdeck.core.clock import SystemClock
+from quarterdeck.core.registry import Registry
+from quarterdeck.core.runtime import Health, Service, ServiceContext, TaskSet
+from quarterdeck.core.settings import CoreSettings
+from quarterdeck.grpc_gateway.service import GrpcGateway
+from quarterdeck.grpc_gateway.settings import GrpcGatewaySettings
+from quarterdeck.quic_gateway.service import QuicGateway
+from quarterdeck.quic_gateway.settings import QuicGatewaySettings
+from quarterdeck.wire.identity import AgentKey
+from quarterdeck.wire.pki import CertificateAuthority
+from tests.integration.gateway.peer import Peer
+
+
+class Station:
+    """One gateway service that listens, in this process."""
+
+    def __init__(
+        self, carrier: Carrier, gateway_id: str, ctx: ServiceContext, port: int, ca_pem: bytes
+    ) -> None:
+        self.gateway_id = gateway_id
+        self.ctx = ctx
+        self.address = ServerAddress(carrier, "127.0.0.1", port)
+        self.ca_pem = ca_pem
+        self.wires: list[Connection] = []
+
+    async def call(self, agent_id: str, key: AgentKey | None = None) -> Peer:
+        """An agent that has connected and said nothing yet."""
+        wire = await Dialer(self.ca_pem)(self.address)
+        self.wires.append(wire)
+        return Peer(wire, key or AgentKey.generate(), agent_id)
+
+
+@asynccontextmanager
+async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[Station]:
+    """Runs the service of `carrier` until the block ends, then drains it. Fails when the service failed."""
+    authority = CertificateAuthority.create()
+    server = authority.issue_server()
+    cert, key, port_file = directory / "server.pem", directory / "server.key", directory / "port"
+    cert.write_bytes(server.certificate_pem)
+    key.write_bytes(server.key_pem)
+    gateway_id = f"gw-{carrier}"
+    ready = asyncio.Event()
+    ctx = _context(bus, ready)
+    running = asyncio.create_task(_service(carrier, gateway_id, cert, key, port_file).run(ctx))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        running.result()
+    gateway = Station(carrier, gateway_id, ctx, int(port_file.read_text()), authority.certificate_pem)
+    try:
+        yield gateway
+    finally:
+        await asyncio.gather(*(wire.close() for wire in gateway.wires))
+        ctx.stopping.set()
+        async with asyncio.timeout(15):
+            await running
+        await ctx.tasks.close()
+        await ctx.registry.close()
+    assert not ctx.tasks.crashed.done(), ctx.tasks.crashed
+
+
+def _service(carrier: Carrier, gateway_id: str, cert: Path, key: Path, port_file: Path) -> Service:
+    if carrier is Carrier.QUIC:
+        quic = QuicGatewaySettings(
+            cert=cert,
+            key=key,
+            host="127.0.0.1",
+            port=0,
+            port_file=port_file,
+            gateway_id=gateway_id,
+            drain_ms=200,
+        )
+        return QuicGateway(quic)
+    grpc = GrpcGatewaySettings(
+        cert=cert, key=key, host="127.0.0.1", port=0, port_file=port_file, gateway_id=gateway_id, drain_ms=200
+    )
+    return GrpcGateway(grpc)
+
+
+class _ReadySignal(Health):
+    def __init__(self, ready: asyncio.Event) -> None:
+        super().__init__("test-gateway")
+        self._ready_signal = ready
+
+    def mark_ready(self) -> None:
+        super().mark_ready()
+        self._ready_signal.set()
+
+
+def _context(bus: Bus, ready: asyncio.Event) -> ServiceContext:
+    return ServiceContext(
+        settings=CoreSettings(),
+        service_id="test",
+        bus=bus,
+        registry=Registry(bus),
+        clock=SystemClock(),
+        health=_ReadySignal(ready),
+        tasks=TaskSet(),
+        stopping=asyncio.Event(),
+    )
