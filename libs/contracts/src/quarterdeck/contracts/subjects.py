@@ -69,6 +69,21 @@ def watch_command(tenant: str, batch_id: str | None, command_id: str) -> tuple[s
     return (f"qd.event.{tenant}.{batch}.{command_id}.>", f"qd.output.{tenant}.{batch}.{command_id}.>")
 
 
+def ends_of_single_commands() -> str:
+    """Filter over QD_FEED: `command.completed` of commands without a batch, all tenants."""
+    return f"qd.event.*.{NONE}.*.command.completed"
+
+
+def ends_of_children(tenant: str, batch_id: str) -> str:
+    """Filter over QD_FEED: `command.completed` of one batch's children."""
+    return f"qd.event.{check_id(tenant, 'tenant')}.{check_id(batch_id, 'batch_id')}.*.command.completed"
+
+
+def ends_of_batches() -> str:
+    """Filter over QD_FEED: `batch.completed`, all tenants."""
+    return f"qd.event.*.*.{NONE}.batch.completed"
+
+
 class OutputSubject(NamedTuple):
     tenant: str
     batch_id: str | None

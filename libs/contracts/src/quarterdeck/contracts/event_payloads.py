@@ -1,0 +1,144 @@
+"""What each domain event tells in its `data`: described for readers outside (asyncapi.py), built by the writers.
+
+Readers must ignore members that they do not know: these only grow. Times are Unix milliseconds and end in `_ms`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from quarterdeck.contracts import events
+from quarterdeck.contracts.commands import CommandSpec
+
+
+class _Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Grows; never forbids unknown members."""
+
+
+class _OfCommand(_Payload, frozen=True, kw_only=True):
+    command_id: str
+    batch_id: str | None = None
+
+
+class SpecDocument(_Payload, frozen=True, kw_only=True):
+    """A CommandSpec as JSON; see commands.py for the members' meaning."""
+
+    type: str
+    command_type: str
+    payload: str
+    """JSON text."""
+    working_directory: str | None = None
+    env: dict[str, str] = {}
+    timeout_ms: int | None = None
+    """Absent: the default of an hour."""
+    timeout_from: str | None = None
+    """`creation`; absent: process start."""
+    no_output_timeout_ms: int | None = None
+    grace_ms: int | None = None
+    priority: int | None = None
+    queue_for_ms: int | None = None
+    retry: dict[str, int] = {}
+
+
+class CommandAccepted(_OfCommand, frozen=True, kw_only=True):
+    """A single command was taken in. Children of a batch have no such event: `batch.created` names them."""
+
+    agent_id: str
+    user_id: str
+    spec: SpecDocument
+    guest: str | None = None
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+
+
+class CommandMoved(_OfCommand, frozen=True, kw_only=True):
+    """A command entered a state. States may be skipped: `command.started` in particular is optional."""
+
+    state: str
+    attempt: int
+    agent_id: str
+    guest: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    result: str | None = None
+    """JSON text."""
+    via: str | None = None
+    gateway_id: str | None = None
+    sent_at_ms: int | None = None
+    accepted_at_ms: int | None = None
+    started_at_ms: int | None = None
+    last_output_at_ms: int | None = None
+    completed_at_ms: int | None = None
+
+
+class CommandOutputLost(_OfCommand, frozen=True, kw_only=True):
+    """A part of a stream is missing from the log, and always will be."""
+
+    agent_id: str | None = None
+    attempt: int | None = None
+    stream: str | None = None
+
+
+class BatchCreated(_Payload, frozen=True, kw_only=True):
+    """A batch was taken in. Large ones take several events of one version; the first tells all but later targets."""
+
+    batch_id: str
+    offset: int
+    targets: list[str]
+    """`agent` or `agent/guest`; the index from the batch's start gives the child's id."""
+    total: int | None = None
+    user_id: str | None = None
+    execution_alias: str | None = None
+    spec: SpecDocument | None = None
+    idempotency_key: str | None = None
+    body_hash: str | None = None
+
+
+class BatchMoved(_Payload, frozen=True, kw_only=True):
+    """A batch's state or counts changed; coalesced."""
+
+    batch_id: str
+    state: str
+    counts: dict[str, int] = {}
+    """Children per state."""
+    total: int | None = None
+
+
+class AgentEvent(_Payload, frozen=True, kw_only=True):
+    """An agent's link or enrolment changed. The aggregate is the agent."""
+
+    agent_id: str | None = None
+    gateway_id: str | None = None
+    carrier: str | None = None
+    reason: str | None = None
+
+
+PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
+    events.COMMAND_ACCEPTED: CommandAccepted,
+    "command.waiting": CommandMoved,
+    "command.sent": CommandMoved,
+    "command.acknowledged": CommandMoved,
+    "command.started": CommandMoved,
+    "command.terminating": CommandMoved,
+    "command.completed": CommandMoved,
+    events.COMMAND_ATTEMPT_FAILED: CommandMoved,
+    events.COMMAND_OUTPUT_LOST: CommandOutputLost,
+    events.BATCH_CREATED: BatchCreated,
+    events.BATCH_PROGRESSED: BatchMoved,
+    events.BATCH_TERMINATING: BatchMoved,
+    events.BATCH_COMPLETED: BatchMoved,
+    "agent.enrolled": AgentEvent,
+    "agent.connected": AgentEvent,
+    "agent.disconnected": AgentEvent,
+    "agent.revoked": AgentEvent,
+}
+"""Every event type that `qd.event.>` carries, with what its `data` holds."""
+
+
+def spec_document(spec: CommandSpec) -> dict[str, Any]:
+    """`spec` as SpecDocument's members. No member is an empty container: the store's scripts cannot tell {} from []."""
+    document: dict[str, Any] = msgspec.to_builtins(spec, builtin_types=(bytes,))
+    document["payload"] = spec.payload.decode()
+    return {name: value for name, value in document.items() if value not in ({}, [])}

@@ -1,0 +1,12 @@
+"""What both HTTP services share: the server, who may come in, and how errors look.
+
+Knows no command and no batch; the api and the broadcaster bring their routes.
+
+    server.py       uvicorn inside a service's life
+    gate.py         outermost ASGI layer: trace context, authentication
+    tokens.py       bearer tokens → Principal; tickets.py: single-use tickets for EventSource
+    operations.py   the one table of operations and the action that each requires
+    problems.py     errors → RFC 9457 problem documents
+    answers.py      whole responses at little cost
+    application.py  Litestar, put together from all of the above
+"""

@@ -1,0 +1,7 @@
+"""`python -m quarterdeck.api`."""
+
+import sys
+
+from quarterdeck.api.main import main
+
+sys.exit(main())

@@ -1,0 +1,57 @@
+"""The api's ASGI application, outermost layer first: forward (optional) → gate → Litestar with the routes."""
+
+from importlib.metadata import version
+from typing import Final
+
+import msgspec
+from litestar.types import ASGIApp
+
+from quarterdeck.api.forward import Forward
+from quarterdeck.api.operations import DESCRIBED, OPERATIONS
+from quarterdeck.api.parts import Parts
+from quarterdeck.api.problems import api_problem
+from quarterdeck.api.routes.agents import agent_routes
+from quarterdeck.api.routes.batches import batch_routes
+from quarterdeck.api.routes.commands import command_routes
+from quarterdeck.api.routes.meta import meta_routes
+from quarterdeck.api.routes.output import output_routes
+from quarterdeck.api.routes.tokens import token_routes
+from quarterdeck.contracts.asyncapi import asyncapi_document
+from quarterdeck.web.application import build
+from quarterdeck.web.gate import Gate
+from quarterdeck.web.openapi import openapi_document
+from quarterdeck.web.tokens import Authenticator
+from quarterdeck.web.watch import WATCH_PATHS
+
+_VERSION: Final = version("quarterdeck-api")
+
+
+def api_application(parts: Parts) -> ASGIApp:
+    litestar = build(
+        [
+            *command_routes(parts),
+            *batch_routes(parts),
+            *output_routes(parts),
+            *agent_routes(parts),
+            *token_routes(parts),
+            *meta_routes(
+                parts,
+                openapi=msgspec.json.encode(
+                    openapi_document(DESCRIBED, title="Quarterdeck", version=_VERSION)
+                ),
+                asyncapi=msgspec.json.encode(asyncapi_document(version=_VERSION)),
+            ),
+        ],
+        OPERATIONS,
+        api_problem,
+    )
+    gate = Gate(
+        litestar,
+        Authenticator(parts.registry, parts.clock),
+        parts.tickets,
+        public_paths=OPERATIONS.public_paths,
+        ticket_paths=WATCH_PATHS,
+        problem=api_problem,
+    )
+    url = parts.settings.broadcaster_url
+    return gate if url is None else Forward(gate, url)

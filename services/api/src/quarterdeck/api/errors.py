@@ -1,0 +1,63 @@
+"""Errors that only this service has, and how they answer.
+
+QuarterdeckError
+├── InvalidInput
+│   ├── ExactlyOneOf        several members of a request exclude each other
+│   └── UnknownTargets      targets of a batch that no registry entry names
+├── NotConfirmed
+│   └── BatchNotConfirmed
+└── OutputTrimmed           the log begins after the offset that was asked for
+"""
+
+from typing import Final
+
+from quarterdeck.contracts.errors import InvalidInput, NotConfirmed, QuarterdeckError
+from quarterdeck.web import problems
+from quarterdeck.web.problems import Row
+
+_SHOWN_TARGETS: Final = 5
+
+
+class ExactlyOneOf(InvalidInput):
+    """`fields`: the members of which exactly one must be there."""
+
+    code = "exactly_one_required"
+
+    def __init__(self, *fields: str) -> None:
+        super().__init__(f"exactly one of {' and '.join(fields)} is required", field=fields[0])
+        self.fields = fields
+
+
+class UnknownTargets(InvalidInput):
+    """`unknown`: all of them, in the order of the request."""
+
+    code = "unknown_agent"
+
+    def __init__(self, unknown: tuple[str, ...], *, field: str) -> None:
+        shown = ", ".join(unknown[:_SHOWN_TARGETS]) + (", …" if len(unknown) > _SHOWN_TARGETS else "")
+        super().__init__(f"{field}: no such agent: {shown}", field=field)
+        self.unknown = unknown
+
+
+class BatchNotConfirmed(NotConfirmed):
+    """As NotConfirmed; `subject_id` is a batch."""
+
+
+class OutputTrimmed(QuarterdeckError):
+    """`first_offset`: where the stored log of this stream begins now."""
+
+    code = "output_trimmed"
+
+    def __init__(self, offset: int, first_offset: int) -> None:
+        super().__init__(
+            f"offset: {offset} is no longer stored, the log begins at {first_offset}", field="offset"
+        )
+        self.first_offset = first_offset
+
+
+ROWS: Final = problems.ROWS | {
+    ExactlyOneOf: Row(422, members={"fields": "fields"}),
+    UnknownTargets: Row(422, members={"unknown": "unknown"}),
+    BatchNotConfirmed: Row(503, members={"batch_command_id": "subject_id"}),
+    OutputTrimmed: Row(410, members={"first_offset": "first_offset"}),
+}

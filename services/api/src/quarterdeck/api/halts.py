@@ -1,0 +1,86 @@
+"""Asking for an end: of a command, of a child of a batch, of a whole batch. Asking twice is asking once.
+
+Owns the order of script and publish, as intake.py does for creation. Called by the terminate routes.
+"""
+
+from typing import Final
+
+import structlog
+
+from quarterdeck.api.handlers.stops import stop_batch, stop_command
+from quarterdeck.contracts.errors import NotFound, Unavailable
+from quarterdeck.contracts.ids import child_id
+from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL, BatchState, CommandState
+from quarterdeck.core.clock import Clock
+from quarterdeck.core.outbox import Relay
+from quarterdeck.core.store import BatchView, Child, CommandView, Move, Store, Verdict
+
+log = structlog.get_logger()
+
+_TRIES: Final = 5
+"""A retry policy may start the next attempt between our look and our move; not this often."""
+
+
+class Halts:
+    def __init__(self, store: Store, relay: Relay, clock: Clock) -> None:
+        self._store = store
+        self._relay = relay
+        self._clock = clock
+
+    async def command(self, tenant: str, view: CommandView) -> CommandState:
+        """Asks for the end of what `view` shows; answers its state afterwards.
+
+        Raises NotFound, NotConfirmed, Unavailable.
+        """
+        attempt, state = view.attempt, view.state
+        for _ in range(_TRIES):
+            if state in TERMINAL or state is CommandState.TERMINATING:
+                return state
+            move = Move(view.command_id, attempt, CommandState.TERMINATING, self._clock.now_ms())
+            written = await self._store.apply([move], [stop_command(tenant, view.command_id, attempt)])
+            await self._relay.publish(written.entries, subject_id=view.command_id)
+            outcome = written.outcomes[0]
+            if outcome.state is None:
+                raise NotFound("no such command", field="command_id")
+            if outcome.verdict is Verdict.APPLIED:
+                log.info("api.command_stop_requested", command_id=view.command_id)
+                return outcome.state
+            attempt, state = outcome.attempt, outcome.state
+        raise Unavailable(f"{view.command_id} kept changing")
+
+    async def child(self, batch: BatchView, command_id: str) -> CommandState:
+        """As `command`, for a child that may not have come into being yet. Raises NotFound for another batch's."""
+        view = await self._store.command(batch.tenant, command_id)
+        if view is not None and view.batch_id == batch.batch_id:
+            return await self.command(batch.tenant, view)
+        index = next(
+            (i for i in range(len(batch.targets)) if child_id(batch.batch_id, i) == command_id), None
+        )
+        if view is not None or index is None or batch.state in BATCH_TERMINAL:
+            raise NotFound("the batch has no such task", field="child_command_id")
+        agent_id, _, guest = batch.targets[index].partition("/")
+        # Created as ended, so that the chunk that would create it finds it and sends nothing.
+        child = Child(command_id, agent_id, guest or None, CommandState.TERMINATING)
+        written = await self._store.expand(
+            tenant=batch.tenant,
+            user_id=batch.user_id,
+            batch_id=batch.batch_id,
+            spec=batch.spec,
+            created_at_ms=batch.created_at_ms,
+            at_ms=self._clock.now_ms(),
+            children=[child],
+        )
+        await self._relay.publish(written.entries, subject_id=command_id)
+        outcome = written.outcomes[0]
+        if outcome.verdict is Verdict.EXISTS:  # its chunk was quicker
+            return await self.child(batch, command_id)
+        return outcome.state or CommandState.TERMINATED
+
+    async def batch(self, tenant: str, batch_id: str) -> BatchState:
+        """Asks for the end of all unfinished children. Raises NotFound, NotConfirmed, Unavailable."""
+        written = await self._store.terminate_batch(tenant, batch_id, [stop_batch(tenant, batch_id)])
+        if written.batch_state is None:
+            raise NotFound("no such batch", field="batch_command_id")
+        await self._relay.publish(written.entries, subject_id=batch_id)
+        log.info("api.batch_stop_requested", batch_id=batch_id)
+        return written.batch_state

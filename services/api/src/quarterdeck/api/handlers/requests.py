@@ -1,0 +1,127 @@
+"""Every request body and query of the API. Unknown members are refused: a misspelt `timeout` must not run for an hour.
+
+Seconds are numbers and may have a fraction; members of later versions are known by name, so that they are refused as
+`unsupported_value` and never ignored.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+Seconds = int | float
+Later = Raw | UnsetType
+"""A member that this version does not serve."""
+
+
+class RetryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    max_attempts: int = 1
+    """1 to 10, the first included."""
+    backoff_ms: int = 1000
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be said of any command, single or one of many."""
+
+    timeout: Seconds | None = None
+    """Seconds. Of a single command from its creation, of a batch's from process start."""
+    queue_for: Seconds | None = None
+    """Seconds that the command may wait for an agent that is offline."""
+    no_output_timeout: Seconds | None = None
+    grace: Seconds | None = None
+    """Seconds between SIGTERM and SIGKILL."""
+    priority: int | None = None
+    retry: RetryBody | None = None
+    working_directory: str | None = None
+    env: dict[str, str] | None = None
+    depends_on: Later = UNSET
+    selector: Later = UNSET
+    waves: Later = UNSET
+    max_failures: Later = UNSET
+
+
+class SubmitCommand(Options, frozen=True, kw_only=True):
+    """POST /api/command (S0-1)."""
+
+    client_id: str
+    """`agent` or `agent/guest`."""
+    command_type: str
+    payload: Raw | UnsetType = UNSET
+    """Any JSON."""
+
+
+class SubmitClientBatch(Options, frozen=True, kw_only=True):
+    """POST /api/command/batch (S0-41)."""
+
+    client_ids: list[str]
+    command_type: str
+    payload: Raw | UnsetType = UNSET
+    """Any JSON."""
+
+
+class SubmitBatch(Options, frozen=True, kw_only=True):
+    """POST /api/batch_commands (S4-1). Exactly one of command_content, script_id and command_type."""
+
+    target_vps_ids: list[str]
+    command_content: str | None = None
+    script_id: str | None = None
+    command_type: str | None = None
+    payload: Raw | UnsetType = UNSET
+    """Of `command_type`."""
+    execution_alias: str | None = None
+
+
+class CreateToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /api/tokens."""
+
+    principal: str
+    expires_in_s: int | None = None
+
+
+class CreateJoinToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /api/tokens/join."""
+
+    ttl_s: Annotated[int, Meta(ge=1, le=365 * 24 * 3600)] = 900
+    uses: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    labels: dict[str, str] = {}
+
+
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class WaitQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    wait: Annotated[float, Meta(ge=0, le=300)] = 0
+    """Seconds to wait for a terminal state."""
+
+
+class BatchQuery(WaitQuery, frozen=True, kw_only=True):
+    offset: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=0)] | None = None
+    """Of the tasks shown; all of them when absent."""
+
+
+class CommandsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    client_id: str | None = None
+    status: str | None = None
+    limit: Limit = 100
+    cursor: str | None = None
+
+
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limit: Limit = 100
+    cursor: str | None = None
+
+
+class OutputQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    stream: str | None = None
+    """`stdout` (when absent) or `stderr`; absent with NDJSON: both."""
+    offset: Annotated[int, Meta(ge=0)] = 0
+    attempt: Annotated[int, Meta(ge=1)] | None = None
+    text: Annotated[int, Meta(ge=0, le=1)] = 0
+    """1: NDJSON shows valid UTF-8 as text."""
+
+
+class AgentsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    label: list[str] = []
+    """`name=value`, or `name` for any value; all must fit."""
+    connected: bool | None = None

@@ -1,0 +1,132 @@
+"""The full output of a command, replayed from the feed: bytes of one stream, or one JSON object per stored chunk.
+
+Owns offsets and ranges; nothing is held but the chunk being sent. Called by routes/output.py.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from quarterdeck.api.errors import OutputTrimmed
+from quarterdeck.contracts import subjects
+from quarterdeck.contracts.output import OFFSET_HEADER, TIME_HEADER, OutputStream
+from quarterdeck.contracts.streams import FEED
+from quarterdeck.core.bus import Bus, StoredMessage
+from quarterdeck.core.store import CommandView
+
+_BATCH: Final = 16
+"""Chunks fetched at once: 4 MiB at most, whatever the log's length."""
+
+
+class Extent(NamedTuple):
+    """What is stored of one stream now: bytes `first` … `end` - 1, the last of them in message `last_sequence`."""
+
+    first: int
+    end: int
+    last_sequence: int
+
+
+class ChunkLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the NDJSON answer. Either `data` (base64) or `text`."""
+
+    stream: str
+    attempt: int
+    offset: int
+    length: int
+    at_ms: int
+    data: str | None = None
+    text: str | None = None
+
+
+class OutputLog:
+    """The log of one attempt of one command."""
+
+    def __init__(self, bus: Bus, view: CommandView, attempt: int) -> None:
+        self._bus = bus
+        self._view = view
+        self._attempt = attempt
+
+    def _subject(self, stream: OutputStream) -> str:
+        view = self._view
+        return subjects.output(view.tenant, view.batch_id, view.command_id, self._attempt, stream)
+
+    async def extent(self, stream: OutputStream, from_offset: int) -> Extent:
+        """Raises OutputTrimmed when bytes from `from_offset` on are gone, Unavailable."""
+        last = await self._bus.last_message(FEED, self._subject(stream))
+        if last is None:
+            return Extent(0, 0, 0)
+        end = offset_of(last) + len(last.body)
+        first = offset_of(last)
+        async for messages in self._bus.read(FEED, [self._subject(stream)], follow=False, batch=1):
+            first = offset_of(messages[0])
+            break
+        if from_offset < first:
+            raise OutputTrimmed(from_offset, first)
+        return Extent(first, end, last.sequence)
+
+    async def read(self, stream: OutputStream, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Bytes `start` … `stop` - 1, in pieces as stored. Ends early only if the log was trimmed meanwhile."""
+        if start >= stop:
+            return
+        position = start
+        async for messages in self._bus.read(FEED, [self._subject(stream)], follow=False, batch=_BATCH):
+            pieces = []
+            for message in messages:
+                offset = offset_of(message)
+                end = offset + len(message.body)
+                if end <= position:
+                    continue
+                if offset > position:
+                    return
+                pieces.append(message.body[position - offset : stop - offset])
+                position = min(end, stop)
+                if position == stop:
+                    break
+            if pieces:
+                yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if position == stop:
+                return
+
+    async def lines(
+        self, streams: Sequence[OutputStream], *, offset: int, as_text: bool
+    ) -> AsyncIterator[bytes]:
+        """All stored chunks of `streams` as NDJSON, in the order in which they were stored; none before `offset`."""
+        filters = [self._subject(stream) for stream in streams]
+        async for messages in self._bus.read(FEED, filters, follow=False, batch=_BATCH):
+            lines = [
+                _line(message, as_text=as_text)
+                for message in messages
+                if offset_of(message) + len(message.body) > offset
+            ]
+            if lines:
+                yield b"\n".join(lines) + b"\n"
+
+
+def offset_of(message: StoredMessage) -> int:
+    """Of the chunk's first byte in its stream."""
+    return int(message.headers[OFFSET_HEADER])
+
+
+def _line(message: StoredMessage, *, as_text: bool) -> bytes:
+    subject = subjects.parse_output(message.subject)
+    text = _text(message.body) if as_text else None
+    return msgspec.json.encode(
+        ChunkLine(
+            stream=subject.stream,
+            attempt=subject.attempt,
+            offset=offset_of(message),
+            length=len(message.body),
+            at_ms=int(message.headers.get(TIME_HEADER) or message.at_ms),
+            text=text,
+            data=base64.b64encode(message.body).decode() if text is None else None,
+        )
+    )
+
+
+def _text(body: bytes) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return None

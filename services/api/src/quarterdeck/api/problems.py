@@ -1,0 +1,22 @@
+"""Problem documents of this API: the source system's own members stand beside RFC 9457's (S0-18)."""
+
+from typing import Final
+
+from quarterdeck.api.errors import ROWS
+from quarterdeck.contracts.errors import QuarterdeckError, UnknownAgent
+from quarterdeck.web.problems import Problem, problem_of
+
+_SEED_0_PATHS: Final = ("/api/command", "/api/commands")
+
+
+def api_problem(error: QuarterdeckError, path: str) -> Problem:
+    """`path`: of the request. Seed 0's paths answer `{success: false, error}` too."""
+    problem = problem_of(error, ROWS)
+    if path.startswith("/api/command/") or path in _SEED_0_PATHS:
+        text = (
+            f"client not connected: {error.agent_ids[0]}"
+            if isinstance(error, UnknownAgent)
+            else problem.members["detail"]
+        )
+        problem.members.update(success=False, error=text)
+    return problem

@@ -1,0 +1,119 @@
+"""Single commands: submit, look, list, stop."""
+
+import msgspec
+import structlog
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+
+from quarterdeck.api.handlers.commands import NO_LINK_AT_INTAKE, new_command
+from quarterdeck.api.handlers.decoding import decode_body, decode_query
+from quarterdeck.api.handlers.origin import origin_of
+from quarterdeck.api.handlers.requests import CommandsQuery, SubmitCommand, WaitQuery
+from quarterdeck.api.parts import Parts
+from quarterdeck.api.routes import ApiRequest, path_id, query_of
+from quarterdeck.api.views import seed0
+from quarterdeck.contracts import subjects
+from quarterdeck.contracts.errors import AgentUnreachable, NotFound, UnknownAgent
+from quarterdeck.contracts.ids import check_id, parse_target
+from quarterdeck.contracts.states import TERMINAL, CommandState
+from quarterdeck.core.store import CommandView
+from quarterdeck.web.answers import Answer
+
+log = structlog.get_logger()
+
+
+def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
+    async def look(tenant: str, command_id: str) -> CommandView:
+        view = await parts.store.command(tenant, command_id)
+        if view is None:
+            raise NotFound("command_id: no such command", field="command_id")
+        return view
+
+    @post("/api/command")
+    async def submit(request: ApiRequest) -> Answer:
+        body = await request.body()
+        asked = decode_body(body, SubmitCommand)
+        tenant = request.user.tenant
+        target = parse_target(asked.client_id, "client_id")
+        if parts.fleet.record(tenant, target.agent_id) is None and not await parts.fleet.known(
+            tenant, [target.agent_id]
+        ):
+            raise UnknownAgent((asked.client_id,), field="client_id")
+        origin = origin_of(
+            request.user,
+            parts.clock.now_ms(),
+            key=request.headers.get("idempotency-key"),
+            path="/api/command",
+            body=body,
+        )
+        connected = not await parts.fleet.surely_gone(tenant, target.agent_id)
+        new = new_command(asked, target, origin, connected=connected)
+        taken = await parts.intake.command(new)
+        unreachable = new.end is not None
+        if taken.repeated:
+            before = await parts.store.command(tenant, taken.subject_id)
+            unreachable = before is not None and before.reason == NO_LINK_AT_INTAKE
+        if unreachable:
+            log.info("api.command_unreachable", command_id=taken.subject_id, client_id=asked.client_id)
+            raise AgentUnreachable(str(target), taken.subject_id)
+        log.info(
+            "api.command_sent",
+            command_id=taken.subject_id,
+            client_id=asked.client_id,
+            command_type=asked.command_type,
+            timeout_ms=new.spec.timeout_ms,
+        )
+        return Answer(msgspec.json.encode(seed0.Submitted(command_id=taken.subject_id)), status=202)
+
+    @get("/api/command/{command_id:str}")
+    async def show(request: ApiRequest) -> Answer:
+        query = decode_query(query_of(request), WaitQuery)
+        tenant, command_id = request.user.tenant, path_id(request, "command_id")
+        view = await look(tenant, command_id)
+        if query.wait:
+            view = await parts.completions.until(
+                command_id,
+                subjects.ends_of_children(tenant, view.batch_id)
+                if view.batch_id
+                else subjects.ends_of_single_commands(),
+                look=lambda: look(tenant, command_id),
+                ended=lambda seen: seen.state in TERMINAL,
+                wait_s=query.wait,
+            )
+        return Answer(seed0.one_command(view))
+
+    @get("/api/commands")
+    async def show_many(request: ApiRequest) -> Answer:
+        query = decode_query(query_of(request), CommandsQuery)
+        agent_id = None if query.client_id is None else check_id(query.client_id, "client_id")
+        tenant = request.user.tenant
+        page = await parts.store.list_commands(
+            tenant,
+            agent_id=agent_id,
+            states=seed0.states_filter(query.status),
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+        views = await parts.store.commands(tenant, page.ids)
+        return Answer(
+            seed0.many_commands(views, total=page.total, next_cursor=page.next_cursor, status=query.status)
+        )
+
+    @post("/api/command/{command_id:str}/terminate")
+    async def stop(request: ApiRequest) -> Answer:
+        tenant = request.user.tenant
+        view = await look(tenant, path_id(request, "command_id"))
+        state = await parts.halts.command(tenant, view)
+        answer = seed0.Stopping(
+            command_id=view.command_id, status=seed0.status_of_state(state), message=stop_message(state)
+        )
+        return Answer(msgspec.json.encode(answer), status=202)
+
+    return [submit, show, show_many, stop]
+
+
+def stop_message(state: CommandState) -> str:
+    """What asking for an end meant, by the state that it left."""
+    if state is CommandState.TERMINATING:
+        return "Termination requested"
+    return "Terminated before it started" if state is CommandState.TERMINATED else "Already finished"

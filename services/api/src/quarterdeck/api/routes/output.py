@@ -1,0 +1,88 @@
+"""GET /api/command/{id}/output: the full log of a command, as bytes with ranges or as NDJSON."""
+
+import re
+from typing import Final, NamedTuple
+
+from litestar import get
+from litestar.handlers import HTTPRouteHandler
+
+from quarterdeck.api.handlers.decoding import decode_query
+from quarterdeck.api.handlers.requests import OutputQuery
+from quarterdeck.api.output_log import Extent, OutputLog
+from quarterdeck.api.parts import Parts
+from quarterdeck.api.routes import ApiRequest, path_id, query_of
+from quarterdeck.contracts.errors import InvalidInput, NotFound
+from quarterdeck.contracts.output import OutputStream
+from quarterdeck.web.answers import Answer, RawHeaders, StreamedAnswer
+
+NDJSON: Final = b"application/x-ndjson"
+_BYTES: Final = b"application/octet-stream"
+_RANGE: Final = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+
+
+class Span(NamedTuple):
+    """Bytes `start` … `stop` - 1."""
+
+    start: int
+    stop: int
+
+
+def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
+    @get("/api/command/{command_id:str}/output")
+    async def download(request: ApiRequest) -> Answer | StreamedAnswer:
+        query = decode_query(query_of(request), OutputQuery)
+        stream = _stream(query.stream)
+        view = await parts.store.command(request.user.tenant, path_id(request, "command_id"))
+        if view is None:
+            raise NotFound("command_id: no such command", field="command_id")
+        attempt = query.attempt or view.attempt
+        log = OutputLog(parts.bus, view, attempt)
+        if NDJSON.decode() in request.headers.get("accept", ""):
+            streams = tuple(OutputStream) if query.stream is None else (stream,)
+            lines = log.lines(streams, offset=query.offset, as_text=query.text == 1)
+            return StreamedAnswer(lines, media_type=NDJSON)
+        extent = await log.extent(stream, query.offset)
+        wanted = request.headers.get("range")
+        span = parse_range(wanted, extent) if wanted else None
+        about: RawHeaders = ()
+        if span is None:
+            span, status = Span(min(query.offset, extent.end), extent.end), 200
+        elif span.start >= span.stop:
+            unsatisfied = f"bytes */{extent.end}".encode()
+            return Answer(b"", status=416, media_type=_BYTES, headers=((b"content-range", unsatisfied),))
+        else:
+            shown = f"bytes {span.start}-{span.stop - 1}/{extent.end}".encode()
+            status, about = 206, ((b"content-range", shown),)
+        return StreamedAnswer(
+            log.read(stream, span.start, span.stop),
+            media_type=_BYTES,
+            status=status,
+            length=span.stop - span.start,
+            headers=(
+                (b"accept-ranges", b"bytes"),
+                (b"x-content-type-options", b"nosniff"),
+                (b"content-disposition", f'attachment; filename="{view.command_id}.{stream}"'.encode()),
+                *about,
+            ),
+        )
+
+    return [download]
+
+
+def parse_range(text: str, extent: Extent) -> Span | None:
+    """A single range of RFC 9110 §14.1.2 over what is stored; empty when unsatisfiable; None when to be ignored."""
+    found = _RANGE.fullmatch(text.strip())
+    if found is None or (found[1] is None and found[2] is None):
+        return None
+    if found[1] is None:
+        return Span(max(extent.first, extent.end - int(found[2])), extent.end)
+    start = int(found[1])
+    stop = extent.end if found[2] is None else min(int(found[2]) + 1, extent.end)
+    return Span(start, max(start, stop)) if start < extent.end else Span(start, start)
+
+
+def _stream(name: str | None) -> OutputStream:
+    try:
+        return OutputStream(name or OutputStream.STDOUT)
+    except ValueError:
+        raise InvalidInput("stream: expected stdout or stderr", field="stream", value=name) from None

@@ -1,0 +1,77 @@
+"""The life of the api service: parts put together, the server started, drained and stopped."""
+
+from typing import ClassVar, Final
+
+import structlog
+
+from quarterdeck.api.application import api_application
+from quarterdeck.api.completions import Completions
+from quarterdeck.api.fleet import Fleet
+from quarterdeck.api.halts import Halts
+from quarterdeck.api.intake import Intake
+from quarterdeck.api.parts import Parts
+from quarterdeck.api.settings import ApiSettings
+from quarterdeck.core.outbox import Relay
+from quarterdeck.core.registry import LinkRoster
+from quarterdeck.core.runtime import ServiceContext, Wants
+from quarterdeck.web.server import HttpServer, HttpSettings
+from quarterdeck.web.tickets import Tickets
+
+log = structlog.get_logger()
+
+WANTS: Final = Wants(store=True, health_server=False)
+
+
+class ApiService:
+    name: ClassVar[str] = "api"
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._settings = settings
+
+    async def run(self, ctx: ServiceContext) -> None:
+        roster = LinkRoster(ctx.registry, ctx.clock)
+        parts = self._assemble(ctx, roster)
+        server = HttpServer(
+            api_application(parts),
+            HttpSettings(
+                host=self._settings.host,
+                port=self._settings.port,
+                port_file=self._settings.port_file,
+                unix_socket=self._settings.unix_socket,
+                drain_s=self._settings.drain_s,
+            ),
+        )
+        # Serving starts first: health says `starting` while the registry is not loaded.
+        await server.start()
+        log.info("api.listening", port=server.port)
+        try:
+            await self._load(ctx, roster)
+            await ctx.stopping.wait()
+        finally:
+            parts.completions.release()
+            await server.stop()
+            await parts.completions.close()
+            await roster.close()
+
+    async def _load(self, ctx: ServiceContext, roster: LinkRoster) -> None:
+        await ctx.registry.tokens.watch()
+        await ctx.registry.agents.watch()
+        await roster.start()
+        ctx.ready()
+
+    def _assemble(self, ctx: ServiceContext, roster: LinkRoster) -> Parts:
+        relay = Relay(ctx.bus, ctx.store)
+        return Parts(
+            settings=self._settings,
+            clock=ctx.clock,
+            bus=ctx.bus,
+            store=ctx.store,
+            registry=ctx.registry,
+            roster=roster,
+            fleet=Fleet(ctx.registry, roster),
+            health=ctx.health,
+            intake=Intake(ctx.store, relay),
+            halts=Halts(ctx.store, relay, ctx.clock),
+            completions=Completions(ctx.bus),
+            tickets=Tickets(ctx.registry, ctx.clock),
+        )

@@ -1,0 +1,20 @@
+"""Settings of the api service, from `QD_API_…`. Read by main.py alone."""
+
+from pathlib import Path
+
+import msgspec
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: int = 8080
+    """Source: S0-14. 0: a free port."""
+    port_file: Path | None = None
+    """Where the bound port is written, for whoever gave 0."""
+    unix_socket: Path | None = None
+    """Listen here instead of on host and port."""
+    ca_path: Path | None = None
+    """PEM of the CA that gateways' certificates chain to; join tokens carry it. None: no join tokens are made here."""
+    broadcaster_url: str | None = None
+    """`http://host:port` or `unix:///path`. Watch paths are forwarded there; None where an ingress does that."""
+    drain_s: float = 10.0
