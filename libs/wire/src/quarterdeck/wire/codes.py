@@ -29,8 +29,8 @@ class RejectReason(StrEnum):
     INVALID_PAYLOAD = "invalid_payload"
     GUEST_UNSUPPORTED = "guest_unsupported"
     """This agent has no such guest."""
-    CANCELLED = "cancelled"
-    """A Terminate for it came first."""
+    OVERLOADED = "overloaded"
+    """Too many commands wait on the agent already."""
     STOPPING = "stopping"
     """The agent is going away and takes nothing new."""
 

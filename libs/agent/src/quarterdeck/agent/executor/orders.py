@@ -1,0 +1,74 @@
+"""Reads an Order: what is to run, or why it cannot. Pure; the decision to run is service.py's."""
+
+import msgspec
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.shell import EXEC, SHELL, InvalidPayload, Plan, plan_for
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+from quarterdeck.wire.codes import RejectReason
+
+
+class OrderRefused(Exception):
+    """The order is rejected: nothing starts. `reason`: a RejectReason."""
+
+    def __init__(self, reason: RejectReason, error: str) -> None:
+        super().__init__(error)
+        self.reason = reason
+        self.error = error
+
+
+class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that makes sense."""
+
+    key: CommandKey
+    command_type: str
+    payload: bytes
+    plan: Plan | None
+    """What to execute as a process; None for a handler's command (which may turn out to be unknown)."""
+    working_directory: str
+    environment: dict[str, str]
+    timeout_s: float | None
+    no_output_timeout_s: float | None
+    grace_s: float
+    priority: int
+    traceparent: str
+    size_bytes: int
+    """What it holds while it waits."""
+
+
+def read_order(order: pb.Order) -> WorkOrder:
+    """Raises OrderRefused."""
+    if order.guest:
+        raise OrderRefused(RejectReason.GUEST_UNSUPPORTED, f"this agent has no guest {order.guest}")
+    try:
+        spec = pb.CommandSpec.FromString(order.spec)
+    except ProtobufDecodeError:
+        raise OrderRefused(
+            RejectReason.INVALID_PAYLOAD, "invalid payload: the spec does not decode"
+        ) from None
+    plan: Plan | None = None
+    if spec.command_type in (SHELL, EXEC):
+        try:
+            plan = plan_for(spec.command_type, spec.payload)
+        except InvalidPayload as error:
+            raise OrderRefused(RejectReason.INVALID_PAYLOAD, error.message) from None
+    return WorkOrder(
+        key=CommandKey(order.command_id, order.attempt),
+        command_type=spec.command_type,
+        payload=spec.payload,
+        plan=plan,
+        working_directory=spec.working_directory,
+        environment=dict(spec.env),
+        timeout_s=_seconds(order.timeout_ms),
+        no_output_timeout_s=_seconds(spec.no_output_timeout_ms),
+        grace_s=spec.grace_ms / 1000,
+        priority=spec.priority,
+        traceparent=order.traceparent,
+        size_bytes=len(order.spec),
+    )
+
+
+def _seconds(milliseconds: int) -> float | None:
+    """0 means: none."""
+    return milliseconds / 1000 if milliseconds else None

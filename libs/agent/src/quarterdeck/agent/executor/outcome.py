@@ -1,0 +1,59 @@
+"""How a command ended, before it becomes a Result: what runs give back, and how it is written down."""
+
+import msgspec
+
+from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.streams import CommandOutput
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+
+class StopOrder(msgspec.Struct, frozen=True):
+    """Somebody wants a running command to end."""
+
+    end: "pb.End.ValueType"
+    """What the command's end will be, once it is proven."""
+    reason: str
+    """Stable code (wire.codes.ResultReason), or empty."""
+    grace_s: float
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    end: "pb.End.ValueType"
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    result: bytes = b""
+    """JSON text."""
+    error: str = ""
+    started_at_ms: int = 0
+    """0: it never started."""
+
+
+def result_message(
+    key: CommandKey,
+    outcome: Outcome,
+    *,
+    seq: int,
+    now_ms: int,
+    output: CommandOutput | None,
+    traceparent: str,
+) -> bytes:
+    """The AgentMessage, serialised."""
+    result = pb.Result(
+        report_seq=seq,
+        command_id=key.command_id,
+        attempt=key.attempt,
+        completed_at_ms=now_ms,
+        started_at_ms=outcome.started_at_ms,
+        end=outcome.end,
+        reason=outcome.reason,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        result=outcome.result,
+        error=outcome.error,
+        traceparent=traceparent,
+    )
+    if output is not None:
+        result.stdout.CopyFrom(output.stdout.stream_end())
+        result.stderr.CopyFrom(output.stderr.stream_end())
+    return pb.AgentMessage(result=result).SerializeToString()

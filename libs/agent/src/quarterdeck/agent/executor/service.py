@@ -1,0 +1,191 @@
+"""The executor: messages of the gateway in, frames for the gateway out. An ExecutorPort.
+
+Owns the conversation with the gateway: what is said when a link opens, which message goes where, what is repeated. What
+becomes of a command is commands.py's business.
+"""
+
+import asyncio
+import itertools
+from typing import Final
+
+import msgspec
+import structlog
+from google.protobuf.message import DecodeError as ProtobufDecodeError
+
+from quarterdeck.agent.executor.commands import Commands, CommandTools
+from quarterdeck.agent.executor.journal import CommandKey, Entry, Journal, MemoryJournal, Phase
+from quarterdeck.agent.executor.outlet import Outlet
+from quarterdeck.agent.executor.pipes import Drain
+from quarterdeck.agent.executor.proc_table import ProcTable
+from quarterdeck.agent.executor.process_run import ProcessTools
+from quarterdeck.agent.executor.reaper import Reaper, become_subreaper
+from quarterdeck.agent.executor.reports import Reporter
+from quarterdeck.agent.executor.shell import EXEC, SHELL
+from quarterdeck.agent.handlers import Handlers
+from quarterdeck.agent.settings import ExecutorSettings
+from quarterdeck.contracts.errors import DecodeError
+from quarterdeck.contracts.links import Epoch
+from quarterdeck.core.clock import Clock, SystemClock
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+log = structlog.get_logger()
+
+_HELLO_ENTRIES: Final = 4096
+"""Most journal entries in one Hello: the frame stays far below its limit."""
+
+_PHASES: Final = {
+    Phase.RECEIVED: pb.RECEIVED,
+    Phase.STARTING: pb.STARTING,
+    Phase.RUNNING: pb.RUNNING,
+    Phase.EXITED: pb.EXITED,
+}
+
+
+class Executor:
+    """Start it, join it to a front, and in the end stop it."""
+
+    def __init__(
+        self,
+        settings: ExecutorSettings,
+        handlers: Handlers | None = None,
+        *,
+        journal: Journal | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        self._settings = settings
+        self._handlers = handlers or Handlers()
+        self._journal: Journal = journal or MemoryJournal()
+        self._outlet = Outlet(clock)
+        self._reporter = Reporter(self._journal, self._outlet, clock)
+        self._processes = ProcessTools(settings, self._outlet, ProcTable(), Drain(), clock, set())
+        self._commands = Commands(
+            CommandTools(self._journal, self._reporter, self._handlers, self._processes)
+        )
+        self._chores: list[asyncio.Task[None]] = []
+        self._highest_epoch = Epoch(0, 0)
+
+    # ---- Life
+
+    async def start(self) -> None:
+        """Raises OSError when the scratch directory cannot be made."""
+        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not become_subreaper():
+            log.warning("executor.subreaper_refused")
+        reaper = Reaper(self._processes.table, self._processes.tracked_pids.__contains__)
+        self._chores = [
+            asyncio.create_task(reaper.run(), name="executor.reaper"),
+            asyncio.create_task(self._repeat_reports(), name="executor.repeat_reports"),
+        ]
+
+    async def stop(self, *, grace_s: float) -> None:
+        """End all commands, and wait up to `grace_s` until the gateway knows."""
+        await self._commands.stop(grace_s=grace_s)
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        self._processes.drain.close()
+
+    async def _repeat_reports(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.repeat_reports_s / 3)
+            self._outlet.repeat_overdue(self._settings.repeat_reports_s)
+
+    # ---- The port
+
+    async def receive(self) -> bytes:
+        return await self._outlet.next_frame()
+
+    async def send(self, frame: bytes) -> None:
+        try:
+            messages = pb.GatewayFrame.FromString(frame).messages
+        except ProtobufDecodeError as error:
+            raise DecodeError("a frame for the executor does not decode") from error
+        for message in messages:
+            self._handle(message)
+
+    def _handle(self, message: pb.GatewayMessage) -> None:
+        match message.WhichOneof("body"):
+            case "order":
+                self._order(message.order)
+            case "report_ack":
+                for seq in message.report_ack.report_seq:
+                    self._reporter.acknowledged(seq)
+                self._commands.confirmed()
+            case "output_ack":
+                self._output_ack(message.output_ack)
+            case "terminate":
+                self._commands.terminate(message.terminate)
+            case "credit":
+                self._outlet.set_window(message.credit.window_bytes)
+            case "challenge":
+                self._outlet.open_link(self._hello())
+            case "welcome":
+                self._welcome(message.welcome)
+            case "inventory_request":
+                self._inventory(message.inventory_request)
+            case _:
+                pass  # of a newer gateway, or the front's business
+
+    # ---- A new link
+
+    def _hello(self) -> bytes:
+        entries = sorted(self._journal.open_entries(), key=lambda entry: entry.output is None)
+        hello = pb.Hello(
+            capabilities=self._command_types(),
+            journal=[_journal_entry(entry) for entry in itertools.islice(entries, _HELLO_ENTRIES)],
+            highest_epoch=pb.Epoch(
+                incarnation=self._highest_epoch.incarnation, revision=self._highest_epoch.revision
+            ),
+        )
+        return pb.AgentMessage(hello=hello).SerializeToString()
+
+    def _welcome(self, welcome: pb.Welcome) -> None:
+        self._highest_epoch = max(
+            self._highest_epoch, Epoch(welcome.epoch.incarnation, welcome.epoch.revision)
+        )
+        for ack in welcome.output_acks:
+            self._output_ack(ack)
+        self._outlet.start(welcome.window_bytes)
+
+    def _command_types(self) -> list[str]:
+        return sorted({SHELL, EXEC, *self._handlers.command_types})
+
+    def _inventory(self, request: pb.InventoryRequest) -> None:
+        reply = pb.InventoryReply(request_id=request.request_id)
+        if request.kind == "commands":
+            reply.items = msgspec.json.encode(self._command_types())
+        else:
+            reply.error = f"unknown inventory: {request.kind}"
+        self._outlet.say(pb.AgentMessage(inventory_reply=reply).SerializeToString())
+
+    # ---- Commands
+
+    def _order(self, order: pb.Order) -> None:
+        if Epoch(order.epoch.incarnation, order.epoch.revision) < self._highest_epoch:
+            log.warning(
+                "executor.order_ignored", command_id=order.command_id, attempt=order.attempt, cause="epoch"
+            )
+        else:
+            self._commands.order(order)
+
+    def _output_ack(self, ack: pb.OutputAck) -> None:
+        key = CommandKey(ack.command_id, ack.attempt)
+        entry = self._journal.find(key)
+        buffer = entry.output.buffer(ack.stream) if entry is not None and entry.output is not None else None
+        if buffer is None:
+            return  # its end is confirmed, or it is none of ours
+        self._outlet.acknowledge_output(buffer, ack.offset, resend=ack.resend)
+        self._commands.confirmed(key)
+
+
+def _journal_entry(entry: Entry) -> pb.JournalEntry:
+    output = entry.output
+    return pb.JournalEntry(
+        command_id=entry.key.command_id,
+        attempt=entry.key.attempt,
+        phase=_PHASES[entry.phase],
+        batch_id=entry.batch_id,
+        stdout_offset=output.stdout.acked if output else 0,
+        stderr_offset=output.stderr.acked if output else 0,
+    )

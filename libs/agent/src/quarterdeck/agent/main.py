@@ -1,0 +1,120 @@
+"""The agent's command line: `python -m quarterdeck.agent`, and `quarterdeck agent` by way of `run`.
+
+The only module of the agent that reads the environment.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+import structlog
+
+from quarterdeck.agent.errors import AgentRefused, BadAgentSettings
+from quarterdeck.agent.handlers import Handlers
+from quarterdeck.agent.runner import run_agent
+from quarterdeck.agent.samples import SampleCommands
+from quarterdeck.agent.settings import (
+    AgentSettings,
+    ServerAddress,
+    check_agent_id,
+    child_environment,
+    default_agent_id,
+    parse_labels,
+)
+from quarterdeck.core.logging import configure
+from quarterdeck.wire.join_token import InvalidJoinToken
+
+log = structlog.get_logger()
+
+EXIT_REFUSED: Final = 3
+"""No gateway will take this agent: restarting it is pointless until somebody acts (systemd:
+RestartPreventExitStatus)."""
+EXIT_USAGE: Final = 2
+
+
+def run(settings: AgentSettings, *, samples: bool = False) -> int:
+    """Run an agent until SIGTERM or SIGINT. Returns the exit code. Logging is the caller's to set up."""
+    handlers = Handlers()
+    if samples:
+        SampleCommands().register(handlers)
+    try:
+        asyncio.run(run_agent(settings, handlers))
+    except AgentRefused as refused:
+        log.error(
+            "agent.refused", agent_id=settings.agent_id, reason=refused.reason, cause=refused.message
+        )
+        return EXIT_REFUSED
+    except (BadAgentSettings, InvalidJoinToken) as error:
+        log.error("agent.settings_refused", code=error.code, cause=error.message)
+        return EXIT_USAGE
+    return 0
+
+
+def read_token(text: str | None) -> str | None:
+    """The join token itself, or what is in the file that `@path` names. Raises BadAgentSettings."""
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except OSError as error:
+        raise BadAgentSettings(f"join token file: {error}", field="join_token") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    options = _parser().parse_args(arguments)
+    configure(options.log_format, options.log_level, service="agent", service_id=options.agent_id)
+    try:
+        settings = AgentSettings(
+            servers=tuple(ServerAddress.parse(server) for server in options.server),
+            data_dir=options.data_dir,
+            agent_id=check_agent_id(options.agent_id),
+            name=options.name,
+            labels=parse_labels(options.label),
+            join_token=read_token(options.join_token),
+            ca_path=options.ca,
+            environment=child_environment(dict(os.environ)),
+            working_directory=options.working_directory,
+            max_parallel=options.max_parallel,
+        )
+    except BadAgentSettings as error:
+        sys.stderr.write(f"quarterdeck agent: {error.message}\n")
+        return EXIT_USAGE
+    return run(settings, samples=options.samples)
+
+
+def _parser() -> argparse.ArgumentParser:
+    environ = os.environ
+    parser = argparse.ArgumentParser(
+        prog="quarterdeck-agent", description="Executes commands of a Quarterdeck gateway."
+    )
+    parser.add_argument(
+        "--server", action="append", required=True, help="quic://host:port or grpc://host:port; repeatable"
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        default=Path(platformdirs.user_data_dir("quarterdeck")) / "agent",
+        help="key, enrolment, scratch",
+    )
+    parser.add_argument("--agent-id", default=environ.get("QD_AGENT_ID") or default_agent_id())
+    parser.add_argument("--name", default="", help="for people")
+    parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    parser.add_argument(
+        "--join-token",
+        default=environ.get("QD_AGENT_JOIN_TOKEN"),
+        help="needed once; @file reads it from a file",
+    )
+    parser.add_argument("--ca", type=Path, help="CA certificate (PEM); the join token carries one, too")
+    parser.add_argument("--working-directory", default="/", help="where commands start that name none")
+    parser.add_argument("--max-parallel", type=int, default=64)
+    parser.add_argument(
+        "--samples", action="store_true", help="register the sample commands restart and update_config"
+    )
+    parser.add_argument("--log-format", choices=("console", "json"), default="console")
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    return parser
