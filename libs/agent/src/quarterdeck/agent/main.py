@@ -44,9 +44,7 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
     try:
         asyncio.run(run_agent(settings, handlers))
     except AgentRefused as refused:
-        log.error(
-            "agent.refused", agent_id=settings.agent_id, reason=refused.reason, cause=refused.message
-        )
+        log.error("agent.refused", agent_id=settings.agent_id, reason=refused.reason, cause=refused.message)
         return EXIT_REFUSED
     except (BadAgentSettings, InvalidJoinToken) as error:
         log.error("agent.settings_refused", code=error.code, cause=error.message)

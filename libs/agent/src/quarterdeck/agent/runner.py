@@ -50,10 +50,11 @@ async def run_agent(
         # With the link still up, so that the gateway hears how its commands ended.
         await executor.stop(grace_s=settings.stop_grace_s if front.linked.is_set() else 0.5)
         front.stop()
-        async with asyncio.timeout(_LEAVE_TIMEOUT_S):
-            await link
+        if link.done() or front.linked.is_set():  # else it is connecting, and nobody waits for a Goodbye
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                await link
     except TimeoutError:
-        pass  # it was connecting, or its gateway does not listen
+        pass  # the gateway does not listen
     finally:
         for task in (link, stop):
             task.cancel()
