@@ -86,7 +86,7 @@ up *options: setup
 # Start the whole system with four agents, run and stop batches on them, and leave nothing behind.
 [group('run')]
 demo: setup
-    {{ python }} -m quarterdeck.embedded.demo
+    {{ python }} -m quarterdeck.cli.demo
 
 # Measure the product beside the raw limits of the same hops; under ten minutes on two cores.
 [group('run')]

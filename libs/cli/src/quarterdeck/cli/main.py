@@ -1,0 +1,62 @@
+"""The entry point of `quarterdeck` and `qd`: which verbs there are, and how their errors are told.
+
+Owns the table of verbs, the exit code of an error and one line of text for it. Verbs are imported when they are called.
+"""
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App, Group, Parameter
+
+from quarterdeck.contracts.errors import QuarterdeckError
+
+_RUNS = Group("Runs", sort_key=1)
+_FLEET = Group("Fleet", sort_key=2)
+_SYSTEM = Group("System", sort_key=3)
+
+app = App(
+    name="qd",
+    help="Give an order to any machine over any wire, and see every answer as it happens.",
+    version=lambda: version("quarterdeck-cli"),
+    default_parameter=Parameter(negative="", show_default=False),  # docstrings tell defaults in words
+)
+
+_VERBS = (
+    (_RUNS, "run", "run:run", "Run a command on many machines and watch it."),
+    (_RUNS, "ls", "ls:ls", "List the latest runs."),
+    (_RUNS, "get", "get:get", "Show where a run or a command stands."),
+    (_RUNS, "tail", "tail:tail", "Show the output of a run or a command."),
+    (_RUNS, "cancel", "cancel:cancel", "Cancel runs or commands, provably."),
+    (_FLEET, "agents", "agents:agents", "List the machines."),
+    (_FLEET, "token", "token:app", "Make, list and revoke tokens."),
+    (_FLEET, "agent", "agent:app", "Run the agent of this machine."),
+    (_SYSTEM, "up", "up:up", "Start the whole system on this machine."),
+    (_SYSTEM, "doctor", "doctor:doctor", "Look for what is wrong, and say what helps."),
+)
+for _group, _name, _target, _help in _VERBS:
+    app.command(f"quarterdeck.cli.verbs.{_target}", name=_name, help=_help, group=_group)
+
+
+def main() -> None:
+    """Never returns; exit codes as in exit_codes.py."""
+    sys.exit(_call(sys.argv[1:]))
+
+
+def _call(arguments: list[str]) -> int:
+    try:
+        result = app(arguments, result_action="return_value")
+    except QuarterdeckError as error:
+        print(f"qd: {_told(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `qd ls | head`
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _told(error: QuarterdeckError) -> str:
+    from quarterdeck.cli.hints import hint
+
+    return f"{error.message}{hint(error)}"
