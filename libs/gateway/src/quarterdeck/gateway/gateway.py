@@ -13,7 +13,6 @@ import structlog
 from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import DecodeError, LinkRefused, Unavailable
 from quarterdeck.contracts.links import LinkEnd, LinkRecord
-from quarterdeck.core import metrics
 from quarterdeck.core.bus import BusError
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.registry import Entry, Registry
@@ -22,6 +21,7 @@ from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.credit import Credit
 from quarterdeck.gateway.link import LinkParts, LinkTable
+from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.link_records import LinkRecords
 from quarterdeck.gateway.messages import goodbye
 from quarterdeck.gateway.native import NativeLink
@@ -59,6 +59,7 @@ class Gateway:
             reports=self._reports,
             credit=Credit(settings),
             progress=self._progress,
+            metrics=LinkMetrics(settings.carrier),
         )
         self._draining = False
 
@@ -134,7 +135,7 @@ class Gateway:
         link = NativeLink(self._parts, connection, opened.record.tenant, opened.hello)
         # In the table before its record is: a dispatcher that reads the record at once finds the link here.
         self._links.add(link)
-        metrics.LINKS_CONNECTED.labels(self._settings.carrier, link.dialect).inc()
+        self._parts.metrics.came(link.dialect)
         try:
             await self._admit(link, connection, opened)
         except BaseException:
@@ -160,10 +161,8 @@ class Gateway:
         self._links.remove(link)
         link.retire()
         self._records.disconnected(link, end)
-        carrier, age_s = self._settings.carrier, (self._clock.now_ms() - link.since_ms) / 1000
-        metrics.LINKS_CONNECTED.labels(carrier, link.dialect).dec()
-        metrics.LINK_AGE.labels(carrier, link.dialect).observe(age_s)
-        metrics.LINK_ENDS.labels(carrier, end).inc()
+        age_s = (self._clock.now_ms() - link.since_ms) / 1000
+        self._parts.metrics.ended(link.dialect, end, age_s)
         log.info(
             "gateway.agent_disconnected", tenant=link.tenant, agent_id=link.agent_id, end=end, age_s=age_s
         )
@@ -178,7 +177,7 @@ class Gateway:
             detail=refusal.message,
         )
         if refusal.reason == LinkEnd.UNDECODABLE:
-            metrics.UNDECODABLE_FRAMES.labels(self._settings.carrier).inc()
+            self._parts.metrics.undecodable_frames.inc()
         if link is not None:
             link.retire()  # its sender must not write between our words
         frame = pb.GatewayFrame(messages=[goodbye(refusal.reason, refusal.message)])

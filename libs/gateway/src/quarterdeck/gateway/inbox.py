@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.links import LinkEnd
 from quarterdeck.contracts.reports import StreamReport
-from quarterdeck.core import metrics
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_output import LinkOutput
 from quarterdeck.gateway.messages import SimpleReport, check_wire_id, report_of, result_of
@@ -33,7 +32,7 @@ class Inbox:
         self.agent_left = False
         """The agent said goodbye."""
         self._clock = parts.clock
-        self._carrier = parts.settings.carrier
+        self._metrics = parts.metrics
         self._reports = parts.reports
         self._link = link
         self._output = output
@@ -122,13 +121,12 @@ class Inbox:
     def _note_response(self, command_id: str, attempt: int) -> None:
         command = self._output.find(command_id, attempt)
         if command is not None and command.written_at_s is not None:
-            response_s = self._clock.monotonic_s() - command.written_at_s
+            self._metrics.response_s.observe(self._clock.monotonic_s() - command.written_at_s)
             command.written_at_s = None
-            metrics.LINK_RESPONSE.labels(self._carrier).observe(response_s)
 
     def _answer_heartbeat(self, heartbeat: pb.Heartbeat) -> None:
         self._heartbeats += 1
-        metrics.HEARTBEATS.labels(self._carrier).inc()
+        self._metrics.heartbeats.inc()
         if self._heartbeats % _LOGGED_HEARTBEAT == 0:
             log.info(
                 "gateway.heartbeats_received",

@@ -14,6 +14,7 @@ from quarterdeck.contracts.orders import GatewayOrder, OrderAnswer, TerminateIte
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
 from quarterdeck.gateway.credit import Credit
+from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.messages import OrderSheet
 from quarterdeck.gateway.progress import ProgressBoard
 from quarterdeck.gateway.reports_out import ReportPublisher
@@ -29,6 +30,7 @@ class LinkParts(msgspec.Struct, frozen=True, kw_only=True):
     reports: ReportPublisher
     credit: Credit
     progress: ProgressBoard
+    metrics: LinkMetrics
 
 
 class Link(Protocol):

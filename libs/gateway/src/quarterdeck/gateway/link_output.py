@@ -112,6 +112,9 @@ class LinkOutput:
             return
         command.result = result
         command.asked_again = False
+        if not command.writers and result.stdout.length == 0 and result.stderr.length == 0:
+            self._hand_on(command, result)
+            return
         for end, stream in ((result.stdout, pb.STDOUT), (result.stderr, pb.STDERR)):
             if end.length and not self._writer(command, stream).known:
                 self._writer(command, stream).look_up()
@@ -192,12 +195,15 @@ class LinkOutput:
                     )
                     self._ports.ack(writer.key, writer.stored_offset, True)
         if complete:
-            command.result, command.ended = None, True
-            self._ports.result(
-                result,
-                final_report(result.stdout, command.stdout),
-                final_report(result.stderr, command.stderr),
-            )
+            self._hand_on(command, result)
+
+    def _hand_on(self, command: LinkCommand, result: pb.Result) -> None:
+        command.result, command.ended = None, True
+        stdout, stderr = (
+            final_report(result.stdout, command.stdout),
+            final_report(result.stderr, command.stderr),
+        )
+        self._ports.result(result, stdout, stderr)
 
     def _count(self, writer: StreamWriter) -> None:
         held_bytes = writer.held_bytes

@@ -6,13 +6,12 @@ Owns one connection: reads its frames, writes what is queued, and ends with it. 
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from quarterdeck.contracts import reports
 from quarterdeck.contracts.limits import MAX_FRAME_BYTES
 from quarterdeck.contracts.links import Epoch, LinkEnd
 from quarterdeck.contracts.orders import GatewayOrder, OrderAnswer, TerminateItem
-from quarterdeck.core import metrics
 from quarterdeck.gateway.connection import Connection
 from quarterdeck.gateway.inbox import Inbox
 from quarterdeck.gateway.link import LinkParts
@@ -21,6 +20,9 @@ from quarterdeck.gateway.messages import OrderSheet, goodbye, wire_epoch
 from quarterdeck.gateway.send_queue import SendQueue, StreamKey
 from quarterdeck.gateway.stream_writer import WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+_ACK_DELAY_S: Final = 0.01
+"""ReportAcks are in no hurry, and a frame costs more than what is in it: they go along with what comes next, or now."""
 
 
 class NativeLink:
@@ -45,6 +47,7 @@ class NativeLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender: asyncio.Task[None] | None = None
         self._sending_since_s: float | None = None
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._heard_s = parts.clock.monotonic_s()
         self._end: LinkEnd | None = None
         self._retired = False
@@ -90,7 +93,7 @@ class NativeLink:
         # A link that nobody reads because the bus is behind is not silent: it is not listened to.
         silent = now_s - self._heard_s > self._parts.settings.silence_s and not self._parts.reports.full
         if stuck or silent:
-            metrics.LINK_TIMEOUTS.labels(self._parts.settings.carrier).inc()
+            self._parts.metrics.timeouts.inc()
             self.end(LinkEnd.SILENT)
 
     def welcome(self, epoch: Epoch, window_bytes: int) -> None:
@@ -132,6 +135,8 @@ class NativeLink:
         self._retired = True
         for task in self._tasks:
             task.cancel()
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
         self._output.close()
         for queued in self._queue.take_unwritten():
             self._return(queued.order)
@@ -141,7 +146,8 @@ class NativeLink:
         self._inbox.reported(report_seqs)
         if not self._retired:
             self._queue.ack_reports(report_seqs)
-            self._wake()
+            if self._sender is None and self._ack_timer is None:
+                self._ack_timer = asyncio.get_running_loop().call_later(_ACK_DELAY_S, self._wake)
 
     # ---- To the agent ----
 
@@ -170,6 +176,9 @@ class NativeLink:
 
     def _wake(self) -> None:
         """Send what is queued by the end of this turn of the loop, in as few frames as possible."""
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         if self._sender is None and self._queue and not self._retired:
             self._sender = self._spawn(self._send(), "link_sender")
 

@@ -14,7 +14,18 @@ import structlog
 from quarterdeck.contracts import codec, subjects
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.contracts.limits import MAX_MESSAGE_BYTES
-from quarterdeck.contracts.reports import MAX_REPORTS, Progress, Rejected, Report, ReportBatch, Result
+from quarterdeck.contracts.reports import (
+    MAX_REPORTS,
+    Accepted,
+    Progress,
+    Rejected,
+    Report,
+    ReportBatch,
+    Result,
+    Returned,
+    Started,
+    TerminateAcked,
+)
 from quarterdeck.core.bus import Bus, BusError, Outgoing
 from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.settings import GatewaySettings
@@ -25,6 +36,9 @@ _RETRY_S: Final = 1.0
 _REPORT_BYTES: Final = 400
 """Upper bound of a report without its variable parts."""
 _BATCH_BYTES: Final = MAX_MESSAGE_BYTES * 3 // 4
+
+
+_SMALL: Final = frozenset({Accepted, Started, Returned, TerminateAcked})
 
 
 class Receipt(Protocol):
@@ -154,6 +168,8 @@ def _give_receipts(queue: list[_Pending]) -> None:
 
 
 def _size_bytes(report: Report) -> int:
+    if type(report) in _SMALL:
+        return _REPORT_BYTES
     if isinstance(report, Result):
         tails = len(report.stdout.tail) + len(report.stderr.tail)
         return _REPORT_BYTES + len(report.result) + 4 * len(report.error) + tails
