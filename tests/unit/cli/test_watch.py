@@ -104,3 +104,31 @@ def test_sinks_hear_of_each_change_once() -> None:
         watch.take(event)
 
     assert seen.states == [CommandState.EXECUTING, CommandState.SUCCEEDED]
+
+
+def test_resync_brings_the_board_up_to_date() -> None:
+    """S4-22: the log was trimmed while we were away; states are told at once, with their digests."""
+    watch, seen, board = _watch()
+    command = {"command_id": "c1", "agent_id": "web-1", "state": "succeeded", "attempt": 1, "version": 5}
+
+    watch.take(
+        FeedEvent(
+            "resync", {"commands": [{**command, "stdout": {"length": 3, "sha256": "ab"}, "stderr": {}}]}
+        )
+    )
+
+    row = board.rows["c1"]
+    assert (row.state, row.stdout_bytes, row.stdout_sha256) == (CommandState.SUCCEEDED, 3, "ab")
+    assert seen.states == [CommandState.SUCCEEDED]
+
+
+def test_snapshot_counts_only_for_what_the_feed_no_longer_tells() -> None:
+    """The past follows it, event by event, and is told in its order."""
+    watch, seen, _ = _watch()
+    command = {"command_id": "c1", "state": "succeeded", "attempt": 1, "version": 4, "exit_code": 0}
+
+    watch.take(FeedEvent("snapshot", {"command": command}))
+    watch.take(_event("command.started", 3, state="executing", attempt=1))
+    watch.take(FeedEvent("end", {}))
+
+    assert seen.states == [CommandState.EXECUTING, CommandState.SUCCEEDED]

@@ -1,7 +1,7 @@
 """`python -m quarterdeck.cli.demo`: the whole system once through, on this machine, leaving nothing behind.
 
-Starts the embedded system with four agents (two over QUIC, two over gRPC) in a temporary directory, runs a script on all
-of them with its output live, cancels a second run midway, shows what became of both, and stops. Exits with 1 when
+Starts the embedded system with four agents (two over QUIC, two over gRPC) in a temporary directory, runs a script on
+all of them with its output live, cancels a second run midway, shows what became of both, and stops. Exits with 1 when
 anything is not as it must be. Uses the same client as the verbs. Called by `just demo`.
 """
 

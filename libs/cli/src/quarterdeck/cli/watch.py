@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from quarterdeck.cli.board import Board, Row
-from quarterdeck.cli.client.feed import OUTPUT, RESYNC, SNAPSHOT, FeedEvent
+from quarterdeck.cli.client.feed import END, OUTPUT, RESYNC, SNAPSHOT, FeedEvent
 from quarterdeck.contracts.output import OutputStream
 
 
@@ -44,6 +44,7 @@ class Watch:
         self._board = board
         self._sinks = sinks
         self._next_offset: dict[tuple[str, OutputStream], int] = {}
+        self._snapshot: Mapping[str, Any] = {}
 
     async def run(self, events: AsyncIterator[FeedEvent]) -> None:
         """Until the feed ends. Raises what the feed raises."""
@@ -54,8 +55,12 @@ class Watch:
         """One event of the feed."""
         if event.kind == OUTPUT:
             self._take_output(event.content)
-        elif event.kind in {SNAPSHOT, RESYNC}:
+        elif event.kind == SNAPSHOT:
+            self._snapshot = event.content  # its past follows, event by event
+        elif event.kind == RESYNC:
             self._take_snapshot(event.content)
+        elif event.kind == END:
+            self._take_snapshot(self._snapshot)  # for what the feed no longer had
         else:
             self._take_change(event.content)
 
@@ -69,7 +74,13 @@ class Watch:
         self._tell(row)
 
     def _take_snapshot(self, snapshot: Mapping[str, Any]) -> None:
-        for facts in snapshot.get("commands", ()):
+        alone = snapshot.get("command")
+        for command in snapshot.get("commands", ()) if alone is None else (alone,):
+            facts = dict(command)
+            for stream in OutputStream:
+                described = facts.pop(stream, None) or {}
+                facts[f"{stream}_bytes"] = described.get("length")
+                facts[f"{stream}_sha256"] = described.get("sha256")
             self._tell(self._board.apply("", int(facts.get("version", 0)), facts))
 
     def _tell(self, row: Row | None) -> None:

@@ -6,15 +6,16 @@ still travels. Costs next to nothing where no trace is active. Set up by the run
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
+
+if (
+    TYPE_CHECKING
+):  # SDK and exporter (with requests, urllib3) cost each process 0.15 s and 10 MB: only who records pays
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 _SCOPE: Final = "quarterdeck"
 _TRACEPARENT: Final = "traceparent"
@@ -33,19 +34,25 @@ _propagator: Final = TraceContextTextMapPropagator()
 class _Recorder:
     """The process's tracer; recording only after `record_to`."""
 
-    provider: TracerProvider | None = None
+    provider: "TracerProvider | None" = None
     tracer: trace.Tracer = trace.NoOpTracer()
 
 
 def export_to(endpoint: str | None, *, service: str, service_id: str) -> None:
     """Send spans to the OTLP http/protobuf collector at `endpoint` (its base URL). None: record nothing."""
     if endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
         exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + _TRACES_PATH)
         record_to(BatchSpanProcessor(exporter), service=service, service_id=service_id)
 
 
-def record_to(processor: SpanProcessor, *, service: str, service_id: str) -> None:
+def record_to(processor: "SpanProcessor", *, service: str, service_id: str) -> None:
     """Hand every finished span to `processor`."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
     resource = Resource.create({"service.name": f"quarterdeck-{service}", "service.instance.id": service_id})
     _Recorder.provider = TracerProvider(resource=resource)
     _Recorder.provider.add_span_processor(processor)

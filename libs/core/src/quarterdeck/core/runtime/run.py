@@ -6,7 +6,7 @@ Owns signals, the order in which parts start and end, and the time a drain may t
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -21,7 +21,9 @@ from quarterdeck.core.runtime.http import HealthServer
 from quarterdeck.core.runtime.service import PLAIN, Service, ServiceContext, Wants
 from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.core.settings import CoreSettings
-from quarterdeck.core.store import Store, StoreSettings
+
+if TYPE_CHECKING:
+    from quarterdeck.core.store import Store
 
 log = structlog.get_logger()
 
@@ -80,7 +82,7 @@ async def _assemble(
     bus = await Bus.connect(settings.nats_url, name=f"quarterdeck-{service.name}-{service_id}")
     health = Health(service.name)
     health.add_check("nats", lambda: bus.trouble)
-    store = Store(StoreSettings(url=settings.redis_url)) if wants.store else None
+    store = _store(settings) if wants.store else None
     return ServiceContext(
         settings=settings,
         service_id=service_id,
@@ -92,6 +94,12 @@ async def _assemble(
         stopping=asyncio.Event(),
         maybe_store=store,
     )
+
+
+def _store(settings: CoreSettings) -> "Store":
+    from quarterdeck.core.store import Store, StoreSettings
+
+    return Store(StoreSettings(url=settings.redis_url))
 
 
 def _stop_on_signals(ctx: ServiceContext) -> None:
@@ -151,7 +159,7 @@ async def _keep_streams(ctx: ServiceContext) -> None:
             log.error("runtime.stream_differs", reason=error.message)
 
 
-async def _watch_store(health: Health, store: Store) -> None:
+async def _watch_store(health: Health, store: "Store") -> None:
     """Initialise the shards once, as soon as Redis answers, and say whether it still does."""
     trouble = "not connected yet"
     health.add_check("redis", lambda: trouble)
