@@ -91,4 +91,4 @@ demo: setup
 # Measure the product beside the raw limits of the same hops; under ten minutes on two cores.
 [group('run')]
 bench *options: setup
-    {{ python }} tests/benchmarks/run.py {{ options }}
+    {{ python }} -m tests.benchmarks {{ options }}
