@@ -3,14 +3,18 @@
 Litestar is most of what a small request costs; this keeps the last step to two sends.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final
 
+import structlog
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 from quarterdeck.web.leaving import while_connected
+from quarterdeck.web.stalling import ClientStalled, send_within
+
+log = structlog.get_logger()
 
 JSON: Final = b"application/json"
 
@@ -36,6 +40,17 @@ class Answer(ASGIResponse):
         await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
+class NoContent(ASGIResponse):
+    """204, which has neither body nor length. Source: RFC 9110 §8.6."""
+
+    def __init__(self) -> None:
+        """Nothing to keep; the base class would prepare a body."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 class StreamedAnswer(ASGIResponse):
     """`pieces` one after the other, each sent before the next is asked for; closed when the client leaves.
 
@@ -44,7 +59,7 @@ class StreamedAnswer(ASGIResponse):
 
     def __init__(
         self,
-        pieces: AsyncIterator[bytes],
+        pieces: AsyncGenerator[bytes, None],
         *,
         media_type: bytes,
         status: int = 200,
@@ -60,17 +75,16 @@ class StreamedAnswer(ASGIResponse):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await while_connected(receive, self._send_all(send))
+        try:
+            await while_connected(receive, self._send_all(scope, send))
+        except ClientStalled:
+            log.info("web.download_cut", route=scope.get("path_template"))
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        async with aclosing(cast("_Closable", self._pieces)) as pieces:
+        async with aclosing(self._pieces) as pieces:
             async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send_within(
+                    scope, send, {"type": "http.response.body", "body": piece, "more_body": True}
+                )
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-class _Closable(AsyncIterator[bytes]):
-    """An async generator, as all our streams are."""
-
-    async def aclose(self) -> None: ...

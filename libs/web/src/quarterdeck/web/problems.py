@@ -75,6 +75,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self.members)
 
 
+def problem_for_path(error: QuarterdeckError, _path: str) -> Problem:
+    """As `problem_of`, for services whose errors look the same on all paths."""
+    return problem_of(error)
+
+
 def problem_of(error: QuarterdeckError, rows: Mapping[type[QuarterdeckError], Row] = ROWS) -> Problem:
     """The problem document of `error`. A 5xx that is no outage says nothing of its cause: that is for the log."""
     row = next((rows[kind] for kind in type(error).__mro__ if kind in rows), rows[QuarterdeckError])

@@ -19,6 +19,7 @@ from quarterdeck.api.routes.tokens import token_routes
 from quarterdeck.contracts.asyncapi import asyncapi_document
 from quarterdeck.web.application import build
 from quarterdeck.web.gate import Gate
+from quarterdeck.web.health import health_routes
 from quarterdeck.web.openapi import openapi_document
 from quarterdeck.web.tokens import Authenticator
 from quarterdeck.web.watch import WATCH_PATHS
@@ -34,8 +35,8 @@ def api_application(parts: Parts) -> ASGIApp:
             *output_routes(parts),
             *agent_routes(parts),
             *token_routes(parts),
+            *health_routes(parts.health),
             *meta_routes(
-                parts,
                 openapi=msgspec.json.encode(
                     openapi_document(DESCRIBED, title="Quarterdeck", version=_VERSION)
                 ),

@@ -51,5 +51,7 @@ class Fleet:
         if self.connected(tenant, agent_id):
             return False
         entry = await self._registry.links.get(link_key(tenant, agent_id))
+        if self.connected(tenant, agent_id):  # memory caught up while we asked
+            return False
         known = self._registry.links.current.get(link_key(tenant, agent_id))
         return entry is None or (known is not None and known.revision >= entry.revision)

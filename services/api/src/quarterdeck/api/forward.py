@@ -17,6 +17,7 @@ from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.web.gate import send_problem
 from quarterdeck.web.leaving import while_connected
 from quarterdeck.web.problems import problem_of
+from quarterdeck.web.stalling import ClientStalled, send_within
 from quarterdeck.web.watch import WATCH_PATHS
 
 log = structlog.get_logger()
@@ -50,6 +51,8 @@ class Forward:
             return await send_problem(problem, send)
         try:
             await while_connected(receive, _relay(scope, reader, writer, send))
+        except ClientStalled:
+            log.info("api.watcher_cut", path=scope["path"])
         finally:
             writer.transport.abort()
         return None
@@ -104,7 +107,7 @@ async def _relay(
         if head.pieces:
             body = b"".join(head.pieces)
             head.pieces.clear()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send_within(scope, send, {"type": "http.response.body", "body": body, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

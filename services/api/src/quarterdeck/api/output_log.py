@@ -4,7 +4,8 @@ Owns offsets and ranges; nothing is held but the chunk being sent. Called by rou
 """
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 import msgspec
@@ -59,49 +60,51 @@ class OutputLog:
             return Extent(0, 0, 0)
         end = offset_of(last) + len(last.body)
         first = offset_of(last)
-        async for messages in self._bus.read(FEED, [self._subject(stream)], follow=False, batch=1):
-            first = offset_of(messages[0])
-            break
+        async with aclosing(self._bus.read(FEED, [self._subject(stream)], follow=False, batch=1)) as reading:
+            async for messages in reading:
+                first = offset_of(messages[0])
+                break
         if from_offset < first:
             raise OutputTrimmed(from_offset, first)
         return Extent(first, end, last.sequence)
 
-    async def read(self, stream: OutputStream, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def read(self, stream: OutputStream, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Bytes `start` … `stop` - 1, in pieces as stored. Ends early only if the log was trimmed meanwhile."""
         if start >= stop:
             return
         position = start
-        async for messages in self._bus.read(FEED, [self._subject(stream)], follow=False, batch=_BATCH):
-            pieces = []
-            for message in messages:
-                offset = offset_of(message)
-                end = offset + len(message.body)
-                if end <= position:
-                    continue
-                if offset > position:
-                    return
-                pieces.append(message.body[position - offset : stop - offset])
-                position = min(end, stop)
+        reading = self._bus.read(FEED, [self._subject(stream)], follow=False, batch=_BATCH)
+        async with aclosing(reading):
+            async for messages in reading:
+                pieces = []
+                for message in messages:
+                    offset = offset_of(message)
+                    end = offset + len(message.body)
+                    if end <= position or position == stop:
+                        continue
+                    if offset > position:
+                        return
+                    pieces.append(message.body[position - offset : stop - offset])
+                    position = min(end, stop)
+                if pieces:
+                    yield b"".join(pieces)
                 if position == stop:
-                    break
-            if pieces:
-                yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if position == stop:
-                return
+                    return
 
     async def lines(
         self, streams: Sequence[OutputStream], *, offset: int, as_text: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """All stored chunks of `streams` as NDJSON, in the order in which they were stored; none before `offset`."""
         filters = [self._subject(stream) for stream in streams]
-        async for messages in self._bus.read(FEED, filters, follow=False, batch=_BATCH):
-            lines = [
-                _line(message, as_text=as_text)
-                for message in messages
-                if offset_of(message) + len(message.body) > offset
-            ]
-            if lines:
-                yield b"\n".join(lines) + b"\n"
+        async with aclosing(self._bus.read(FEED, filters, follow=False, batch=_BATCH)) as reading:
+            async for messages in reading:
+                lines = [
+                    _line(message, as_text=as_text)
+                    for message in messages
+                    if offset_of(message) + len(message.body) > offset
+                ]
+                if lines:
+                    yield b"\n".join(lines) + b"\n"
 
 
 def offset_of(message: StoredMessage) -> int:

@@ -4,7 +4,7 @@ Owns the parts and their order of start and end. What each call does is in the m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 import structlog
 
@@ -187,7 +187,7 @@ class Bus:
         deliver: Deliver | str = Deliver.ALL,
         follow: bool,
         batch: int = 500,
-    ) -> AsyncIterator[list[StoredMessage]]:
+    ) -> AsyncGenerator[list[StoredMessage], None]:
         """Messages on `filters` in stream order, without gap or repetition, in lists of up to `batch`.
 
         Begins at `start_sequence`, or where `deliver` says. With `follow` it goes on for ever, through restarts of the

@@ -6,7 +6,7 @@ the last one that was handed out. Cheap to open: one request. Called by Bus.read
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ class Reading:
 
     async def batches(
         self, *, start_sequence: int | None, deliver: Deliver, follow: bool, batch: int
-    ) -> AsyncIterator[list[StoredMessage]]:
+    ) -> AsyncGenerator[list[StoredMessage], None]:
         """See Bus.read."""
         self._next_sequence, self._deliver, self._batch = start_sequence, deliver, batch
         try:

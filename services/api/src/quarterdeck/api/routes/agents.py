@@ -4,19 +4,19 @@ import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from quarterdeck.api.handlers.decoding import decode_query
 from quarterdeck.api.handlers.requests import AgentsQuery
 from quarterdeck.api.parts import Parts
-from quarterdeck.api.routes import ApiRequest, query_of
 from quarterdeck.api.views import agents
 from quarterdeck.contracts.errors import UnknownAgent
 from quarterdeck.contracts.ids import check_id
 from quarterdeck.web.answers import Answer
+from quarterdeck.web.decoding import decode_query
+from quarterdeck.web.paths import WebRequest, query_of
 
 
 def agent_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @get("/api/agents")
-    async def show_many(request: ApiRequest) -> Answer:
+    async def show_many(request: WebRequest) -> Answer:
         query = decode_query(query_of(request), AgentsQuery)
         tenant = request.user.tenant
         shown = [
@@ -31,7 +31,7 @@ def agent_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(agents.ManyAgents(total=len(fitting), agents=fitting)))
 
     @get("/api/agents/{agent_id:str}")
-    async def show(request: ApiRequest) -> Answer:
+    async def show(request: WebRequest) -> Answer:
         tenant = request.user.tenant
         agent_id = check_id(request.path_params["agent_id"], "agent_id")
         record = parts.fleet.record(tenant, agent_id)

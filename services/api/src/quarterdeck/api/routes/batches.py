@@ -6,12 +6,10 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 
 from quarterdeck.api.handlers.batches import batch_spec, client_batch_spec, new_batch
-from quarterdeck.api.handlers.decoding import decode_body, decode_query
 from quarterdeck.api.handlers.origin import origin_of
 from quarterdeck.api.handlers.requests import BatchQuery, PageQuery, SubmitBatch, SubmitClientBatch
 from quarterdeck.api.handlers.targets import check_known, parse_targets
 from quarterdeck.api.parts import Parts
-from quarterdeck.api.routes import ApiRequest, path_id, query_of
 from quarterdeck.api.routes.commands import stop_message
 from quarterdeck.api.views import seed0, seed4
 from quarterdeck.contracts import subjects
@@ -20,6 +18,8 @@ from quarterdeck.contracts.errors import NotFound
 from quarterdeck.contracts.states import BATCH_TERMINAL, BatchState
 from quarterdeck.core.store import BatchView
 from quarterdeck.web.answers import Answer
+from quarterdeck.web.decoding import decode_body, decode_query
+from quarterdeck.web.paths import WebRequest, path_id, query_of
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return view
 
     async def take(
-        request: ApiRequest, body: bytes, spec: CommandSpec, texts: list[str], field: str, alias: str | None
+        request: WebRequest, body: bytes, spec: CommandSpec, texts: list[str], field: str, alias: str | None
     ) -> str:
         tenant = request.user.tenant
         targets = parse_targets(texts, field=field)
@@ -56,7 +56,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return taken.subject_id
 
     @post("/api/batch_commands")
-    async def submit(request: ApiRequest) -> Answer:
+    async def submit(request: WebRequest) -> Answer:
         body = await request.body()
         asked = decode_body(body, SubmitBatch)
         spec = batch_spec(asked)
@@ -66,7 +66,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(seed4.accepted(batch_id, BatchState.PENDING), status=202)
 
     @post("/api/command/batch")
-    async def submit_for_clients(request: ApiRequest) -> Answer:
+    async def submit_for_clients(request: WebRequest) -> Answer:
         body = await request.body()
         asked = decode_body(body, SubmitClientBatch)
         spec = client_batch_spec(asked)
@@ -77,7 +77,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=202)
 
     @get("/api/batch_commands")
-    async def show_many(request: ApiRequest) -> Answer:
+    async def show_many(request: WebRequest) -> Answer:
         query = decode_query(query_of(request), PageQuery)
         tenant = request.user.tenant
         page = await parts.store.list_batches(tenant, limit=query.limit, cursor=query.cursor)
@@ -85,7 +85,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(seed4.many_batches(views, total=page.total, next_cursor=page.next_cursor))
 
     @get("/api/batch_commands/{batch_command_id:str}")
-    async def show(request: ApiRequest) -> Answer:
+    async def show(request: WebRequest) -> Answer:
         query = decode_query(query_of(request), BatchQuery)
         tenant, batch_id = request.user.tenant, path_id(request, "batch_command_id")
         view = await parts.completions.until(
@@ -99,7 +99,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(seed4.batch(view, children, lambda agent_id: parts.fleet.name(tenant, agent_id)))
 
     @post("/api/batch_commands/{batch_command_id:str}/terminate")
-    async def stop(request: ApiRequest) -> Answer:
+    async def stop(request: WebRequest) -> Answer:
         batch_id = path_id(request, "batch_command_id")
         state = await parts.halts.batch(request.user.tenant, batch_id)
         message = "Already finished" if state in BATCH_TERMINAL else "Termination requested"
@@ -107,7 +107,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=202)
 
     @post("/api/batch_commands/{batch_command_id:str}/tasks/{child_command_id:str}/terminate")
-    async def stop_task(request: ApiRequest) -> Answer:
+    async def stop_task(request: WebRequest) -> Answer:
         view = await look(request.user.tenant, path_id(request, "batch_command_id"))
         command_id = path_id(request, "child_command_id")
         state = await parts.halts.child(view, command_id)

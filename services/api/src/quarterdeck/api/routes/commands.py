@@ -6,18 +6,18 @@ from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 
 from quarterdeck.api.handlers.commands import NO_LINK_AT_INTAKE, new_command
-from quarterdeck.api.handlers.decoding import decode_body, decode_query
 from quarterdeck.api.handlers.origin import origin_of
 from quarterdeck.api.handlers.requests import CommandsQuery, SubmitCommand, WaitQuery
 from quarterdeck.api.parts import Parts
-from quarterdeck.api.routes import ApiRequest, path_id, query_of
 from quarterdeck.api.views import seed0
 from quarterdeck.contracts import subjects
 from quarterdeck.contracts.errors import AgentUnreachable, NotFound, UnknownAgent
 from quarterdeck.contracts.ids import check_id, parse_target
 from quarterdeck.contracts.states import TERMINAL, CommandState
-from quarterdeck.core.store import CommandView
+from quarterdeck.core.store import CommandView, NewCommand
 from quarterdeck.web.answers import Answer
+from quarterdeck.web.decoding import decode_body, decode_query
+from quarterdeck.web.paths import WebRequest, path_id, query_of
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return view
 
     @post("/api/command")
-    async def submit(request: ApiRequest) -> Answer:
+    async def submit(request: WebRequest) -> Answer:
         body = await request.body()
         asked = decode_body(body, SubmitCommand)
         tenant = request.user.tenant
@@ -49,24 +49,18 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         connected = not await parts.fleet.surely_gone(tenant, target.agent_id)
         new = new_command(asked, target, origin, connected=connected)
         taken = await parts.intake.command(new)
+        if not taken.repeated:
+            _log_taken(new)
         unreachable = new.end is not None
         if taken.repeated:
             before = await parts.store.command(tenant, taken.subject_id)
             unreachable = before is not None and before.reason == NO_LINK_AT_INTAKE
         if unreachable:
-            log.info("api.command_unreachable", command_id=taken.subject_id, client_id=asked.client_id)
             raise AgentUnreachable(str(target), taken.subject_id)
-        log.info(
-            "api.command_sent",
-            command_id=taken.subject_id,
-            client_id=asked.client_id,
-            command_type=asked.command_type,
-            timeout_ms=new.spec.timeout_ms,
-        )
         return Answer(msgspec.json.encode(seed0.Submitted(command_id=taken.subject_id)), status=202)
 
     @get("/api/command/{command_id:str}")
-    async def show(request: ApiRequest) -> Answer:
+    async def show(request: WebRequest) -> Answer:
         query = decode_query(query_of(request), WaitQuery)
         tenant, command_id = request.user.tenant, path_id(request, "command_id")
         view = await look(tenant, command_id)
@@ -83,7 +77,7 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(seed0.one_command(view))
 
     @get("/api/commands")
-    async def show_many(request: ApiRequest) -> Answer:
+    async def show_many(request: WebRequest) -> Answer:
         query = decode_query(query_of(request), CommandsQuery)
         agent_id = None if query.client_id is None else check_id(query.client_id, "client_id")
         tenant = request.user.tenant
@@ -100,7 +94,7 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         )
 
     @post("/api/command/{command_id:str}/terminate")
-    async def stop(request: ApiRequest) -> Answer:
+    async def stop(request: WebRequest) -> Answer:
         tenant = request.user.tenant
         view = await look(tenant, path_id(request, "command_id"))
         state = await parts.halts.command(tenant, view)
@@ -110,6 +104,20 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=202)
 
     return [submit, show, show_many, stop]
+
+
+def _log_taken(new: NewCommand) -> None:
+    """S0-23."""
+    fields = {
+        "command_id": new.command_id,
+        "client_id": new.agent_id,
+        "command_type": new.spec.command_type,
+        "timeout_ms": new.spec.timeout_ms,
+    }
+    if new.end is None:
+        log.info("api.command_sent", **fields)
+    else:
+        log.info("api.command_unreachable", **fields)
 
 
 def stop_message(state: CommandState) -> str:

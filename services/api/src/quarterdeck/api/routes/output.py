@@ -6,14 +6,14 @@ from typing import Final, NamedTuple
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
 
-from quarterdeck.api.handlers.decoding import decode_query
 from quarterdeck.api.handlers.requests import OutputQuery
 from quarterdeck.api.output_log import Extent, OutputLog
 from quarterdeck.api.parts import Parts
-from quarterdeck.api.routes import ApiRequest, path_id, query_of
 from quarterdeck.contracts.errors import InvalidInput, NotFound
 from quarterdeck.contracts.output import OutputStream
 from quarterdeck.web.answers import Answer, RawHeaders, StreamedAnswer
+from quarterdeck.web.decoding import decode_query
+from quarterdeck.web.paths import WebRequest, path_id, query_of
 
 NDJSON: Final = b"application/x-ndjson"
 _BYTES: Final = b"application/octet-stream"
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @get("/api/command/{command_id:str}/output")
-    async def download(request: ApiRequest) -> Answer | StreamedAnswer:
+    async def download(request: WebRequest) -> Answer | StreamedAnswer:
         query = decode_query(query_of(request), OutputQuery)
         stream = _stream(query.stream)
         view = await parts.store.command(request.user.tenant, path_id(request, "command_id"))

@@ -8,10 +8,8 @@ import structlog
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from quarterdeck.api.handlers.decoding import decode_body
 from quarterdeck.api.handlers.requests import CreateJoinToken, CreateToken
 from quarterdeck.api.parts import Parts
-from quarterdeck.api.routes import ApiRequest, path_id
 from quarterdeck.api.views import agents as shapes
 from quarterdeck.api.views.times import maybe_rfc3339
 from quarterdeck.contracts.agents import ApiToken, JoinToken
@@ -19,7 +17,9 @@ from quarterdeck.contracts.errors import InvalidInput, NotFound, UnsupportedValu
 from quarterdeck.contracts.events import rfc3339
 from quarterdeck.contracts.ids import check_id, new_id
 from quarterdeck.core.registry.keys import api_token_key, join_token_key
-from quarterdeck.web.answers import Answer
+from quarterdeck.web.answers import Answer, NoContent
+from quarterdeck.web.decoding import decode_body
+from quarterdeck.web.paths import WebRequest, path_id
 from quarterdeck.web.tickets import LIFETIME_S
 from quarterdeck.web.tokens import new_token_text, token_hash
 from quarterdeck.wire import join_token
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @post("/api/tokens")
-    async def create(request: ApiRequest) -> Answer:
+    async def create(request: WebRequest) -> Answer:
         asked = decode_body(await request.body(), CreateToken)
         if asked.expires_in_s is not None and asked.expires_in_s <= 0:
             raise InvalidInput("expires_in_s: expected more than 0", field="expires_in_s")
@@ -53,7 +53,7 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=201)
 
     @get("/api/tokens")
-    async def show_many(request: ApiRequest) -> Answer:
+    async def show_many(request: WebRequest) -> Answer:
         tokens = [
             shapes.token(entry.value)
             for entry in parts.registry.tokens.current.values()
@@ -62,8 +62,10 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
         tokens.sort(key=lambda token: token.token_id)
         return Answer(msgspec.json.encode(shapes.ManyTokens(total=len(tokens), tokens=tokens)))
 
-    @delete("/api/tokens/{token_id:str}", status_code=204)
-    async def revoke(request: ApiRequest) -> Answer:
+    @delete(
+        "/api/tokens/{token_id:str}", status_code=200
+    )  # Litestar takes no body type for 204; the answer says it
+    async def revoke(request: WebRequest) -> NoContent:
         token_id = path_id(request, "token_id")
         for key, entry in parts.registry.tokens.current.items():
             token = entry.value
@@ -73,11 +75,11 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
             ):
                 await parts.registry.tokens.delete(key)
                 log.info("api.token_revoked", token_id=token_id)
-                return Answer(b"", status=204)
+                return NoContent()
         raise NotFound("token_id: no such token", field="token_id")
 
     @post("/api/tokens/join")
-    async def create_join(request: ApiRequest) -> Answer:
+    async def create_join(request: WebRequest) -> Answer:
         asked = decode_body(await request.body() or b"{}", CreateJoinToken)
         now_ms = parts.clock.now_ms()
         token = JoinToken(
@@ -100,7 +102,7 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=201)
 
     @post("/api/tickets")
-    async def create_ticket(request: ApiRequest) -> Answer:
+    async def create_ticket(request: WebRequest) -> Answer:
         ticket = await parts.tickets.issue(request.user)
         return Answer(
             msgspec.json.encode(shapes.NewTicket(ticket=ticket, expires_in_s=LIFETIME_S)), status=201

@@ -1,6 +1,6 @@
 """Bytes and query strings → typed requests; msgspec's complaints → errors that name the field.
 
-Owns no request: those are in requests.py.
+Owns no request: those are the services'.
 """
 
 import re

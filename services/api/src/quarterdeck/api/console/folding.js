@@ -1,0 +1,32 @@
+/** Which finished machines said exactly the same. */
+
+import { isEnd } from "./states.js";
+
+const REPLACEMENT = "\uFFFD";
+
+/**
+ * Tasks with equal keys ended the same way with the same output. null: cannot be told, because it is not finished, or not
+ * all of its output is here, or some of it was not text.
+ */
+export function foldingKey(task) {
+  if (!isEnd(task.state) || task.tail.partial) return null;
+  const stdout = task.tail.textOf("stdout");
+  const stderr = task.tail.textOf("stderr");
+  if (stdout.includes(REPLACEMENT) || stderr.includes(REPLACEMENT)) return null;
+  // An error that names its machine says the same as one that names another.
+  const error = task.error?.replaceAll(task.target, "…") ?? null;
+  const sizes = [task.tail.bytesOf("stdout"), task.tail.bytesOf("stderr")];
+  return JSON.stringify([task.state, task.exitCode, task.signal, error, sizes, stdout, stderr]);
+}
+
+/** `tasks` as an array of arrays: equal ones together where the first of them stood, all others alone. */
+export function fold(tasks) {
+  const groups = new Map();
+  for (const task of tasks) {
+    const key = foldingKey(task) ?? task.id;
+    const group = groups.get(key);
+    if (group) group.push(task);
+    else groups.set(key, [task]);
+  }
+  return [...groups.values()];
+}
