@@ -234,6 +234,21 @@ async def test_lease_is_taken_at_start_and_given_back_after_the_drain(house: Hou
     assert record.value.end == LinkEnd.DRAINING
 
 
+async def test_agent_that_leaves_because_it_was_asked_to_is_expected_back(house: House) -> None:
+    """Its commands must not become unreachable during a rolling restart."""
+    peer = await house.agent("a1")
+
+    async def leave() -> None:
+        await peer.hear("drain")
+        await peer.say(pb.AgentMessage(goodbye=pb.Goodbye(reason="leaving")))
+
+    await asyncio.gather(house.gateway.drain(), leave())
+
+    record = await house.registry.links.get(link_key("acme", "a1"))
+    assert record is not None
+    assert record.value.end == LinkEnd.DRAINING
+
+
 async def test_link_is_refused_while_the_gateway_leaves(house: House) -> None:
     await house.gateway.drain()
 

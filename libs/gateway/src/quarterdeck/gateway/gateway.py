@@ -145,6 +145,10 @@ class Gateway:
 
     async def _admit(self, link: NativeLink, connection: Connection, opened: Opened) -> None:
         epoch = await self._records.connected(link, opened.record)
+        highest = opened.hello.highest_epoch
+        if (highest.incarnation, highest.revision) >= (epoch.incarnation, epoch.revision):
+            # The bucket was restored from an older copy: the agent refuses us until its revision has caught up.
+            log.error("gateway.epoch_behind", agent_id=link.agent_id, epoch=str(epoch))
         link.welcome(epoch, self._parts.credit.share_bytes(len(self._links)))
         log.info(
             "gateway.agent_connected",
@@ -158,6 +162,8 @@ class Gateway:
 
     def _retire(self, link: NativeLink, end: LinkEnd) -> None:
         """Synchronous: a carrier may cancel `serve` at any await, and a link must never be left half over."""
+        if self._draining and end is LinkEnd.CLOSED:
+            end = LinkEnd.DRAINING  # it went because we asked it to, and is expected back
         self._links.remove(link)
         link.retire()
         self._records.disconnected(link, end)

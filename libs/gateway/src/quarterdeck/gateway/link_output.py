@@ -18,6 +18,7 @@ from quarterdeck.contracts.reports import StreamReport
 from quarterdeck.core import metrics
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_command import LinkCommand, final_report
+from quarterdeck.gateway.messages import possible_time_ms
 from quarterdeck.gateway.send_queue import StreamKey
 from quarterdeck.gateway.stream_writer import StreamWriter, WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -86,7 +87,7 @@ class LinkOutput:
         if not 0 < len(chunk) <= STORED_CHUNK_BYTES:
             raise LinkRefused(LinkEnd.PROTOCOL, f"an output chunk of {len(chunk)} bytes")
         writer = self._writer(command, output.stream)
-        writer.accept(output.offset, chunk, output.at_ms)
+        writer.accept(output.offset, chunk, possible_time_ms(output.at_ms))
         self._touched[writer] = None
         self._count(writer)
         if self._held_bytes > self._largest_window_bytes + OVERSHOOT_BYTES:

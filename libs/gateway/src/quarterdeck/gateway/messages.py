@@ -20,6 +20,8 @@ from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
 MAX_RESULT_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """Largest result of a handler: a report must fit into one bus message, with room for its tails."""
+_LAST_TIME_MS: Final = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z, the last that RFC 3339 can write."""
 _MAX_ERROR_CHARS: Final = 8 * 1024
 _MAX_REASON_CHARS: Final = 64
 
@@ -85,10 +87,15 @@ def check_wire_id(value: str, field: str) -> str:
     return value
 
 
+def possible_time_ms(at_ms: int) -> int:
+    """`at_ms`, forced between 1970 and 9999: an agent's clock may be wrong, but nobody behind us may choke on it."""
+    return min(max(at_ms, 0), _LAST_TIME_MS)
+
+
 def report_of(message: SimpleReport, agent_id: str) -> reports.Report:
     """Accepted, Rejected, Started and TerminateAck, as the aggregator reads them. Raises LinkRefused(protocol)."""
     command_id = check_wire_id(message.command_id, "command_id")
-    attempt, at_ms = message.attempt, message.at_ms
+    attempt, at_ms = message.attempt, possible_time_ms(message.at_ms)
     if isinstance(message, pb.Accepted):
         return reports.Accepted(command_id=command_id, attempt=attempt, agent_id=agent_id, at_ms=at_ms)
     if isinstance(message, pb.Started):
@@ -127,14 +134,14 @@ def result_of(
         command_id=message.command_id,
         attempt=message.attempt,
         agent_id=agent_id,
-        at_ms=message.completed_at_ms,
+        at_ms=possible_time_ms(message.completed_at_ms),
         end=end,
         reason=reason,
         exit_code=message.exit_code if message.HasField("exit_code") else None,
         signal=message.signal if message.HasField("signal") else None,
         result=result,
         error=error,
-        started_at_ms=message.started_at_ms or None,
+        started_at_ms=possible_time_ms(message.started_at_ms) or None,
         stdout=stdout,
         stderr=stderr,
     )

@@ -39,7 +39,7 @@ class QuicGateway:
         port = await server.listen(settings.host, settings.port, cert=settings.cert, key=settings.key)
         log.info("quic_gateway.listening", host=settings.host, port=port, gateway_id=gateway_id)
         if settings.port_file is not None:
-            settings.port_file.write_text(str(port))
+            settings.port_file.write_text(f"{port}\n", encoding="utf-8")
         ctx.ready()
         await ctx.stopping.wait()
         await gateway.drain()
