@@ -45,11 +45,19 @@ def configure(fmt: Format, level: Level, **constant_fields: str) -> None:
     renderers: list[Processor]
     if fmt == "json":
         renderers = [
-            structlog.processors.dict_tracebacks,
+            # Never with locals: they hold tokens, payloads and output.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(serializer=_to_json),
         ]
     else:
-        renderers = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Plain tracebacks: rich's show locals, which hold tokens, payloads and output.
+        renderers = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
