@@ -6,15 +6,16 @@ the command.
 """
 
 import array
-import asyncio
 import fcntl
 import os
 import termios
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.streams import OutputBuffer
+from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.core.clock import Clock
 
 READ_BYTES: Final = 64 * 1024
@@ -29,6 +30,7 @@ class PipeReader:
         descriptor: int,
         buffer: OutputBuffer,
         outlet: Outlet,
+        watcher: Watcher,
         clock: Clock,
         on_activity: Callable[[], None],
     ) -> None:
@@ -36,9 +38,9 @@ class PipeReader:
         self._descriptor = descriptor
         self._buffer = buffer
         self._outlet = outlet
+        self._watcher = watcher
         self._clock = clock
         self._on_activity = on_activity
-        self._loop = asyncio.get_running_loop()
         self._reading = False
         self.ended = False
         """End of file was seen, or nothing more is wanted."""
@@ -54,7 +56,7 @@ class PipeReader:
         """Go on reading, if there is room."""
         if not self.ended and not self._reading and self._buffer.has_room:
             self._reading = True
-            self._loop.add_reader(self._descriptor, self._on_readable)
+            self._watcher.watch(self._descriptor, self._on_readable)
 
     def take_rest(self) -> None:
         """The writer has ended: take all that it left in the pipe, room or not (at most the pipe's capacity)."""
@@ -96,7 +98,7 @@ class PipeReader:
     def _stop(self) -> None:
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._descriptor)
+            self._watcher.forget(self._descriptor)
 
 
 class Drain:
@@ -105,15 +107,16 @@ class Drain:
     Closing them would kill a daemon at its next write.
     """
 
-    def __init__(self, max_pipes: int = 256) -> None:
+    def __init__(self, watcher: Watcher, max_pipes: int = 256) -> None:
         """`max_pipes`: beyond it the oldest is closed after all."""
+        self._watcher = watcher
         self._max_pipes = max_pipes
         self._descriptors: dict[int, None] = {}
 
     def adopt(self, descriptor: int) -> None:
         """Read and forget until the last writer is gone."""
         self._descriptors[descriptor] = None
-        asyncio.get_running_loop().add_reader(descriptor, self._discard, descriptor)
+        self._watcher.watch(descriptor, partial(self._discard, descriptor))
         if len(self._descriptors) > self._max_pipes:
             self._close(next(iter(self._descriptors)))
 
@@ -130,5 +133,5 @@ class Drain:
 
     def _close(self, descriptor: int) -> None:
         del self._descriptors[descriptor]
-        asyncio.get_running_loop().remove_reader(descriptor)
+        self._watcher.forget(descriptor)
         os.close(descriptor)

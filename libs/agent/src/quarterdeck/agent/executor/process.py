@@ -3,7 +3,6 @@
 Popen and not asyncio's subprocess: that one costs six times as much under uvloop, and its pipes cannot be read by need.
 """
 
-import asyncio
 import os
 import subprocess
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.contracts.errors import QuarterdeckError
 
 _EXIT_NOT_FOUND: Final = 127
@@ -37,19 +37,21 @@ class SpawnRequest(msgspec.Struct, frozen=True):
 class Process:
     """A running child. `on_exit` is called once, on the loop, when it has ended and was reaped."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], pidfd: int, on_exit: Callable[[int], None]) -> None:
+    def __init__(
+        self, popen: subprocess.Popen[bytes], pidfd: int, watcher: Watcher, on_exit: Callable[[int], None]
+    ) -> None:
         self.pid: Final = popen.pid
         self._popen = popen
         self._pidfd = pidfd
         self._on_exit = on_exit
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(pidfd, self._ended)
+        self._watcher = watcher
+        watcher.watch(pidfd, self._ended)
 
     def _ended(self) -> None:
         returncode = self._popen.poll()
         if returncode is None:
             return
-        self._loop.remove_reader(self._pidfd)
+        self._watcher.forget(self._pidfd)
         os.close(self._pidfd)
         self._on_exit(returncode)
 
@@ -62,13 +64,11 @@ class Spawned(NamedTuple):
     stderr: int
 
 
-def spawn(request: SpawnRequest, on_exit: Callable[[int], None]) -> Spawned:
+def spawn(request: SpawnRequest, watcher: Watcher, on_exit: Callable[[int], None]) -> Spawned:
     """Start it: own session and group, stdin empty, stdout and stderr in pipes. Raises SpawnFailed.
 
     `on_exit` gets the exit code, or minus the signal's number.
     """
-    if not os.path.isdir(request.working_directory):  # noqa: PTH112 - Path costs more than the call itself
-        raise SpawnFailed(f"no such directory: {request.working_directory}", exit_code=_EXIT_CANNOT)
     descriptors: list[int] = []
     try:
         descriptors += os.pipe()
@@ -88,7 +88,7 @@ def spawn(request: SpawnRequest, on_exit: Callable[[int], None]) -> Spawned:
     except (OSError, ValueError) as error:
         for descriptor in descriptors:
             os.close(descriptor)
-        raise _spawn_failed(request.argv[0], error) from error
+        raise _spawn_failed(request, error) from error
     try:
         pidfd = os.pidfd_open(popen.pid)
     except OSError as error:  # out of descriptors: a child that cannot be watched must not run
@@ -96,12 +96,15 @@ def spawn(request: SpawnRequest, on_exit: Callable[[int], None]) -> Spawned:
         popen.wait()
         os.close(stdout)
         os.close(stderr)
-        raise _spawn_failed(request.argv[0], error) from error
-    return Spawned(Process(popen, pidfd, on_exit), stdout, stderr)
+        raise _spawn_failed(request, error) from error
+    return Spawned(Process(popen, pidfd, watcher, on_exit), stdout, stderr)
 
 
-def _spawn_failed(program: str, error: OSError | ValueError) -> SpawnFailed:
-    if isinstance(error, OSError):
-        exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_CANNOT
-        return SpawnFailed(f"{program}: {error.strerror}", exit_code=exit_code)
-    return SpawnFailed(f"{program}: {error}", exit_code=_EXIT_CANNOT)
+def _spawn_failed(request: SpawnRequest, error: OSError | ValueError) -> SpawnFailed:
+    if not isinstance(error, OSError):  # a NUL, or an "=" in a variable's name
+        return SpawnFailed(str(error), exit_code=_EXIT_CANNOT)
+    # Popen says by the file name which of the two it was.
+    if error.filename == request.working_directory:
+        return SpawnFailed(f"working directory {error.filename}: {error.strerror}", exit_code=_EXIT_CANNOT)
+    exit_code = _EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else _EXIT_CANNOT
+    return SpawnFailed(f"{request.argv[0]}: {error.strerror}", exit_code=exit_code)

@@ -20,6 +20,7 @@ from quarterdeck.agent.executor.process import Process, SpawnFailed, SpawnReques
 from quarterdeck.agent.executor.shell import Plan, ScriptFile
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.executor.terminate import ProcessTree, stop_tree
+from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.core.clock import Clock
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -51,6 +52,7 @@ class ProcessTools(msgspec.Struct, frozen=True):
     settings: ExecutorSettings
     outlet: Outlet
     table: ProcTable
+    watcher: Watcher
     drain: Drain
     clock: Clock
     tracked_pids: set[int]
@@ -119,11 +121,12 @@ class ProcessRun:
         environment = {**tools.settings.environment, **spec.environment, MARKER_VARIABLE: spec.marker}
         spawned = spawn(
             SpawnRequest(argv, spec.working_directory or tools.settings.working_directory, environment),
+            tools.watcher,
             self._on_exit,
         )
         self._last_activity_s = self._loop.time()
         self._readers = tuple(
-            PipeReader(descriptor, buffer, tools.outlet, tools.clock, self._on_output)
+            PipeReader(descriptor, buffer, tools.outlet, tools.watcher, tools.clock, self._on_output)
             for descriptor, buffer in (
                 (spawned.stdout, self._output.stdout),
                 (spawned.stderr, self._output.stderr),

@@ -21,6 +21,7 @@ from quarterdeck.agent.executor.process_run import ProcessTools
 from quarterdeck.agent.executor.reaper import Reaper, become_subreaper
 from quarterdeck.agent.executor.reports import Reporter
 from quarterdeck.agent.executor.shell import EXEC, SHELL
+from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.errors import DecodeError
@@ -42,7 +43,7 @@ _PHASES: Final = {
 
 
 class Executor:
-    """Start it, join it to a front, and in the end stop it."""
+    """Make it inside a running loop, start it, join it to a front, and in the end stop it."""
 
     def __init__(
         self,
@@ -58,7 +59,10 @@ class Executor:
         self._journal: Journal = journal or MemoryJournal()
         self._outlet = Outlet(clock)
         self._reporter = Reporter(self._journal, self._outlet, clock)
-        self._processes = ProcessTools(settings, self._outlet, ProcTable(), Drain(), clock, set())
+        watcher = Watcher()
+        self._processes = ProcessTools(
+            settings, self._outlet, ProcTable(), watcher, Drain(watcher), clock, set()
+        )
         self._commands = Commands(
             CommandTools(self._journal, self._reporter, self._handlers, self._processes)
         )
@@ -85,6 +89,7 @@ class Executor:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         self._processes.drain.close()
+        self._processes.watcher.close()
 
     async def _repeat_reports(self) -> None:
         while True:
