@@ -45,7 +45,7 @@ class Station:
 @asynccontextmanager
 async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[Station]:
     """Runs the service of `carrier` until the block ends, then drains it. Fails when the service failed."""
-    authority = CertificateAuthority.create()
+    authority = CertificateAuthority.load_or_create(directory)
     server = authority.issue_server()
     cert, key, port_file = directory / "server.pem", directory / "server.key", directory / "port"
     cert.write_bytes(server.certificate_pem)

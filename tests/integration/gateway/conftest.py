@@ -45,9 +45,9 @@ class Aggregator:
     def reports(self) -> list[Report]:
         return [report for batch in self.batches for report in batch.reports]
 
-    async def wait(self, until: Callable[[list[Report]], bool]) -> None:
+    async def wait(self, until: Callable[[list[Report]], bool], timeout_s: float = 20) -> None:
         """Until the reports of all batches satisfy `until`."""
-        async with asyncio.timeout(10), self._more:
+        async with asyncio.timeout(timeout_s), self._more:
             await self._more.wait_for(lambda: until(self.reports))
 
 
