@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from quarterdeck.contracts.links import Carrier
+from quarterdeck.embedded import ready_file
 from quarterdeck.embedded.bootstrap import TENANT
 from quarterdeck.embedded.main import running
 from quarterdeck.embedded.ready_file import ReadySystem
@@ -100,6 +101,14 @@ async def start_system(directory: Path, environ: Mapping[str, str]) -> AsyncIter
     )
     async with running(settings) as ready:
         yield System(ready)
+
+
+def running_system(ready_path: Path) -> System:
+    """One that `quarterdeck up --ready-file` or `--data-dir` runs already, with one local agent per carrier."""
+    ready = ready_file.read(ready_path)
+    if ready is None:
+        raise FileNotFoundError(ready_path)
+    return System(ready)
 
 
 def fleet_ids(prefix: str, size: int) -> list[str]:

@@ -43,7 +43,7 @@ async def main(benchmark: Benchmark) -> None:
     parser.add_argument("--links-per-channel", type=int, required=True)
     arguments = parser.parse_args()
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     bus = await Bus.connect(arguments.nats, name="benchmark-fleet")

@@ -13,7 +13,7 @@ _LINKS: Final = 500
 _IDLE_AGENTS: Final = 1000
 _IDLE_S: Final = 10.0
 _SETTLE_S: Final = 2.0
-_MB: Final = 1024 * 1024
+_MB: Final = 1_000_000
 _GATEWAY: Final = "grpc-gateway"
 _BROKERS: Final = frozenset({"nats", "redis"})
 

@@ -101,7 +101,7 @@ class Fleet:
         try:
             await agent.serve()
         except (ConnectionLost, Refused) as end:
-            log.warning("fleet.link_ended", agent_id=agent.identity.agent_id, cause=str(end))
+            log.error("fleet.link_ended", agent_id=agent.identity.agent_id, cause=str(end))
 
     async def _heartbeats(self) -> None:
         """Evenly over the interval, as agents that came at different times would."""
