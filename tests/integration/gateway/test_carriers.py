@@ -94,6 +94,22 @@ async def test_link_that_the_agent_closes_is_recorded_as_ended(gateway: Station)
     assert await ended == LinkEnd.CLOSED
 
 
+@pytest.mark.parametrize("gateway", [Carrier.GRPC], indirect=True)
+async def test_call_that_the_agent_cancels_is_told_apart_from_an_orderly_end(
+    gateway: Station, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S1-17"""
+    peer = await joined(gateway, "a1")
+    ended = _ended(gateway, "a1")
+
+    peer.wire._call.cancel()  # type: ignore[attr-defined]
+
+    assert await ended == LinkEnd.CLOSED
+    logged = capsys.readouterr().out
+    assert "gateway.connection_lost" in logged
+    assert "cancelled" in logged
+
+
 async def test_older_link_of_an_agent_hears_why_it_ends(gateway: Station) -> None:
     older = await joined(gateway, "a1")
 

@@ -99,7 +99,11 @@ async def fleet(
 async def _agent(gateway: Station, token: JoinToken, data_dir: Path) -> AsyncIterator[None]:
     arguments = ["--server", str(gateway.address), "--data-dir", str(data_dir), "--agent-id", "real"]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "quarterdeck.agent", *arguments, env={**os.environ, "QD_AGENT_JOIN_TOKEN": str(token)}
+        sys.executable,
+        "-m",
+        "quarterdeck.agent",
+        *arguments,
+        env={**os.environ, "QD_AGENT_JOIN_TOKEN": str(token)},
     )
     try:
         yield

@@ -1,22 +1,22 @@
 """Enrolment: a join token, used as often as it allows, turns a new key into a known agent.
 
-Owns the rules: who may take which id. Reads and writes the registry's tokens and agents; does not touch the connection.
+Owns the rules: who may take which id. Writes the registry's agents; does not touch the connection.
 Called by `opening`. A token is counted, short-lived, and binds tenant and labels; an id is never given to another key
 unless it was revoked.
 """
 
-import asyncio
 from typing import Final
 
-import msgspec
 import structlog
 
-from quarterdeck.contracts.agents import AgentRecord, JoinToken
+from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.links import LinkEnd
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.registry import AlreadyExists, Conflict, Entry, Registry
 from quarterdeck.core.registry.keys import agent_key, join_token_key
+from quarterdeck.core.runtime.tasks import TaskSet
+from quarterdeck.gateway.join_tokens import JoinTokens
 from quarterdeck.gateway.messages import check_wire_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import GoodbyeReason
@@ -30,11 +30,10 @@ _MAX_NAME_CHARS: Final = 128
 
 
 class Enrolment:
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(self, registry: Registry, clock: Clock, tasks: TaskSet) -> None:
         self._registry = registry
         self._clock = clock
-        # Agents that come together with one token would otherwise all race for the same revision.
-        self._spending = asyncio.Lock()
+        self._tokens = JoinTokens(registry, clock, tasks)
 
     async def enrol(self, request: pb.Enrol, nonce: bytes) -> AgentRecord:
         """The agent's record, made or already there for the same key.
@@ -47,11 +46,11 @@ class Enrolment:
         ):
             raise LinkRefused(LinkEnd.UNAUTHENTICATED, "the enrolment is not signed by its key")
         token_key = join_token_key(secret_hash(request.join_secret))
-        token = await self._token(token_key)
+        token = await self._tokens.find(token_key)
         existing = await self._registry.agents.get(agent_key(token.value.tenant, agent_id))
         if existing is not None and _may_keep(existing.value, request):
             return existing.value  # it enrolled before and missed our answer: nothing is spent
-        await self._spend(token_key)
+        await self._tokens.spend(token_key)
         record = AgentRecord(
             tenant=token.value.tenant,
             agent_id=agent_id,
@@ -66,28 +65,6 @@ class Enrolment:
             "gateway.agent_enrolled", tenant=record.tenant, agent_id=agent_id, token_id=token.value.token_id
         )
         return record
-
-    async def _token(self, token_key: str) -> Entry[JoinToken]:
-        entry = await self._registry.tokens.get(token_key)
-        if entry is None or not isinstance(entry.value, JoinToken):
-            raise LinkRefused(GoodbyeReason.JOIN_TOKEN_INVALID, "no such join token")
-        return Entry(entry.value, entry.revision, entry.at_ms)
-
-    async def _spend(self, token_key: str) -> None:
-        async with self._spending:
-            while True:
-                entry = await self._token(token_key)
-                token = entry.value
-                if token.expires_at_ms <= self._clock.now_ms():
-                    raise LinkRefused(GoodbyeReason.JOIN_TOKEN_INVALID, "the join token has expired")
-                if token.uses_left <= 0:
-                    raise LinkRefused(GoodbyeReason.JOIN_TOKEN_INVALID, "the join token is used up")
-                spent = msgspec.structs.replace(token, uses_left=token.uses_left - 1)
-                try:
-                    await self._registry.tokens.update(token_key, spent, entry.revision)
-                    return
-                except Conflict:
-                    continue  # another gateway spent a use: look again how many are left
 
     async def _store(self, record: AgentRecord, existing: Entry[AgentRecord] | None) -> None:
         key = agent_key(record.tenant, record.agent_id)

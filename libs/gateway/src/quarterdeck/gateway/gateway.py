@@ -50,7 +50,7 @@ class Gateway:
         self._links = LinkTable()
         self._records = LinkRecords(registry, clock, settings, tasks)
         self._orders = OrdersIn(registry.bus, settings.gateway_id, self._links)
-        self._opening = Opening(registry, clock, settings.gateway_id)
+        self._opening = Opening(registry, clock, tasks, settings.gateway_id)
         self._progress = ProgressBoard(self._reports, clock, settings)
         self._parts = LinkParts(
             bus=registry.bus,

@@ -17,6 +17,7 @@ from quarterdeck.contracts.links import LinkEnd
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.registry import Conflict, Entry, Registry
 from quarterdeck.core.registry.keys import agent_key
+from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.enrolment import Enrolment
 from quarterdeck.gateway.messages import check_wire_id
@@ -33,11 +34,11 @@ class Opened(NamedTuple):
 
 
 class Opening:
-    def __init__(self, registry: Registry, clock: Clock, gateway_id: str) -> None:
+    def __init__(self, registry: Registry, clock: Clock, tasks: TaskSet, gateway_id: str) -> None:
         self._registry = registry
         self._clock = clock
         self._gateway_id = gateway_id
-        self._enrolment = Enrolment(registry, clock)
+        self._enrolment = Enrolment(registry, clock, tasks)
 
     async def run(self, connection: Connection) -> Opened:
         """Raises LinkRefused, ConnectionLost, DecodeError, Unavailable."""

@@ -46,20 +46,20 @@ class GrpcConnection:
         self._reading = True
         try:
             frame = await self._context.read()
+            if not isinstance(frame, bytes):
+                # aio.EOF, also when the agent cancelled: then grpc.aio cancels this task in the next turn of the loop.
+                await asyncio.sleep(0)
         except asyncio.CancelledError:
-            if not self._closing.is_set() or self._task is None:
-                raise
-            self._task.uncancel()  # `close` did it: grpc.aio has no other way to end a read
-            return None
+            if self._task is not None:
+                self._task.uncancel()  # the call is over in both cases, and `serve` ends it in order
+            if self._closing.is_set():
+                return None
+            raise ConnectionLost("cancelled") from None
         except _GONE as error:
             raise ConnectionLost("reading failed") from error
         finally:
             self._reading = False
-        if isinstance(frame, bytes):  # else: aio.EOF
-            return frame
-        if self._context.cancelled():
-            raise ConnectionLost("cancelled by the agent")
-        return None
+        return frame if isinstance(frame, bytes) else None
 
     async def close(self, reason: str) -> None:
         """The call ends when its handler returns; here a read that waits is ended, so that it does."""
