@@ -60,6 +60,11 @@ class WireClient(Client):
         await self._flush_pending(force_flush=True)
         return subscription
 
+    async def unlisten(self, subscription: Subscription) -> None:
+        """Unsubscribe; the server knows before anything that is written later."""
+        await subscription.unsubscribe()
+        await self._flush_pending(force_flush=True)
+
     async def write(self, commands: list[bytes]) -> None:
         """Write whole protocol commands at once and wait while the socket is full. Raises OSError."""
         if self._transport is None or not self.is_connected:
@@ -70,7 +75,7 @@ class WireClient(Client):
     def abort(self) -> None:
         """Drop the socket without sending what is left: `close` would wait for ever for a frozen server."""
         writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None and not writer.transport.is_closing():
+        if writer is not None:
             writer.transport.abort()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
@@ -95,6 +100,7 @@ async def open_client(urls: list[str], name: str, on_end: Callable[[], None]) ->
     async def note_end() -> None:
         on_end()
 
+    connected = False
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S * (len(urls) + 1)):
             await client.connect(
@@ -111,11 +117,14 @@ async def open_client(urls: list[str], name: str, on_end: Callable[[], None]) ->
                 ping_interval=_PING_INTERVAL_S,
                 max_outstanding_pings=2,
             )
+        connected = True
     except CLIENT_ERRORS as error:
         cause = last_error[0] if last_error and isinstance(error, nats.errors.NoServersError) else error
-        await discard(client)
         reason = str(cause) or type(cause).__name__
         raise ConnectFailed(reason, authorization="authorization" in reason.lower()) from error
+    finally:
+        if not connected:  # nats-py leaves the socket of a failed or cancelled attempt open
+            await discard(client)
     return client
 
 

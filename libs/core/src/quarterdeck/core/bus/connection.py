@@ -27,7 +27,7 @@ from quarterdeck.core.bus.client import (
     open_client,
 )
 from quarterdeck.core.bus.messages import Headers
-from quarterdeck.core.bus.wire import encode_publish
+from quarterdeck.core.bus.wire import check_publishable, encode_publish
 
 log = structlog.get_logger()
 
@@ -38,6 +38,7 @@ _Operation = bytes | _Action
 _FIRST_BACKOFF_S: Final = 0.05
 _MAX_BACKOFF_S: Final = 2.0
 _FLUSH_TIMEOUT_S: Final = 2.0
+_CANCEL_AGAIN_S: Final = 0.2
 _DEFAULT_MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 
 
@@ -52,8 +53,14 @@ class Interest:
         self._subscription: Subscription | None = None
 
     def close(self) -> None:
-        """Listen no more. May be called twice."""
-        self._connection._forget(self)
+        """Listen no more; what is on its way is dropped. May be called twice."""
+        if self._connection._forget(self):
+            self._connection._queue_action(self._close)
+
+    async def drain(self) -> None:
+        """Listen no more, and return when everything that was on its way has been received."""
+        if self._connection._forget(self):
+            await self._connection._perform(self._drain)
 
     async def _open(self, client: WireClient) -> None:
         self._subscription = await client.listen(self.subject, self._queue, self._receive)
@@ -61,7 +68,12 @@ class Interest:
     async def _close(self, client: WireClient) -> None:
         subscription, self._subscription = self._subscription, None
         if subscription is not None and not client.is_closed:
-            await subscription.unsubscribe()
+            await client.unlisten(subscription)
+
+    async def _drain(self, client: WireClient) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not client.is_closed:
+            await subscription.drain()  # type: ignore[no-untyped-call]
 
 
 class Connection:
@@ -134,6 +146,7 @@ class Connection:
 
         Raises ValueError for a subject or a header name that NATS does not know.
         """
+        check_publishable(subject, headers)
         return self.send_command(encode_publish(subject, body, reply, headers))
 
     def send_command(self, command: bytes) -> bool:
@@ -148,7 +161,7 @@ class Connection:
         """Hand every message on `subject` to `receive`, over all clients to come, until `Interest.close`."""
         interest = Interest(self, subject, queue, receive)
         self._interests.add(interest)
-        self._operate(interest._open)
+        self._queue_action(interest._open)
         return interest
 
     def give_up_client(self, reason: str) -> None:
@@ -158,50 +171,59 @@ class Connection:
 
     async def close(self) -> None:
         """Hand over what is queued, then disconnect."""
-        if self._client is not None and self.connected:
+        if self.connected:
             try:
                 async with asyncio.timeout(_FLUSH_TIMEOUT_S):
-                    await self._handed_over()
-                    await self._client.flush()
+                    await self._perform(WireClient.flush)
             except CLIENT_ERRORS as error:
                 log.debug("bus.flush_failed", error=repr(error))
-        if self._runner is not None:
-            self._runner.cancel()
-            await asyncio.wait([self._runner])
-            self._runner = None
+        runner, self._runner = self._runner, None
+        while runner is not None and not runner.done():
+            # Again and again: nats-py's asyncio.wait_for may swallow one (CPython before 3.12).
+            runner.cancel()
+            await asyncio.wait([runner], timeout=_CANCEL_AGAIN_S)
 
-    async def _handed_over(self) -> None:
-        """Return when all that was queued before is with nats-py."""
-        done = asyncio.get_running_loop().create_future()
+    def _forget(self, interest: Interest) -> bool:
+        """False when it was forgotten before."""
+        known = interest in self._interests
+        self._interests.discard(interest)
+        return known
 
-        async def mark(_client: WireClient) -> None:
-            done.set_result(None)
-
-        self._operate(mark)
-        await done
-
-    def _forget(self, interest: Interest) -> None:
-        if interest in self._interests:
-            self._interests.discard(interest)
-            self._operate(interest._close)
-
-    def _operate(self, action: _Action) -> None:
+    def _queue_action(self, action: _Action) -> None:
         # Without a connection nothing is lost: a new client opens the interests that are registered by then.
         if self._up.is_set():
             self._operations.append(action)
             self._wake.set()
 
-    async def _run(self) -> None:
+    async def _perform(self, action: _Action) -> None:
+        """Run `action` after all that was queued before. Returns early when the connection is lost."""
+        if not self._up.is_set():
+            return
+        done = asyncio.Event()
+
+        async def run(client: WireClient) -> None:
+            await action(client)
+            done.set()
+
+        self._on_lost.append(done.set)
         try:
-            while True:
-                client = await self._connect()
-                try:
-                    await self._use(client)
-                finally:
-                    self._down()
-                    await discard(client)
+            self._queue_action(run)
+            await done.wait()
         finally:
-            self._client = None
+            self._on_lost.remove(done.set)
+
+    async def _run(self) -> None:
+        while True:
+            client = await self._connect()
+            try:
+                await self._open_interests(client)
+                await self._use(client)
+            except CLIENT_ERRORS as error:
+                log.warning("bus.connect_failed", reason=repr(error), connection=self.name)
+                await asyncio.sleep(_FIRST_BACKOFF_S)
+            finally:
+                self._down()
+                await discard(client)
 
     async def _connect(self) -> WireClient:
         """Try until it works; back off with jitter so that a fleet of services does not come back in step."""
@@ -209,23 +231,24 @@ class Connection:
         while True:
             self._lost = asyncio.Event()
             try:
-                client = await open_client(self._urls, self.name, self._lost.set)
-                await self._open_interests(client)
+                return await open_client(self._urls, self.name, self._lost.set)
             except ConnectFailed as error:
                 self.last_error = error.reason
                 event = "bus.authorization_refused" if error.authorization else "bus.connect_failed"
                 log.warning(event, reason=error.reason, retry_in_s=round(backoff_s, 2), connection=self.name)
-            except CLIENT_ERRORS as error:
-                self.last_error = str(error)
-                log.warning("bus.connect_failed", reason=repr(error), connection=self.name)
-            else:
-                return client
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
 
     async def _open_interests(self, client: WireClient) -> None:
-        for interest in tuple(self._interests):
-            await interest._open(client)
+        """Until `client` listens to exactly what is registered, though that may change meanwhile."""
+        opened: set[Interest] = set()
+        while opened != self._interests:
+            for interest in self._interests - opened:
+                await interest._open(client)
+                opened.add(interest)
+            for interest in opened - self._interests:
+                await interest._close(client)
+                opened.discard(interest)
 
     async def _use(self, client: WireClient) -> None:
         """Send until the client is lost."""
@@ -250,9 +273,12 @@ class Connection:
                     log.error("bus.sender_crashed", exc_info=outcome, connection=self.name)
 
     def _down(self) -> None:
+        if not self._up.is_set():
+            return
         self._up.clear()
+        self._client = None
         self._operations.clear()
-        log.warning("bus.disconnected", connection=self.name)
+        log.info("bus.disconnected", connection=self.name)
         for callback in tuple(self._on_lost):
             callback()
 

@@ -74,7 +74,7 @@ class Consuming:
                 else:
                     await self._wait()
         finally:
-            self._puller.close()
+            await self._puller.drain()
             # Nobody waits out ack_wait for what we never looked at.
             self._acks.nak(self._queued, delay_s=0)
             watcher.cancel()

@@ -30,8 +30,9 @@ class Outgoing(msgspec.Struct, frozen=True, omit_defaults=True):
     """JetStream's dedupe key. None: the publisher makes one up, so that its own retries store nothing twice."""
     headers: Headers | None = None
     expected_last_subject_sequence: int | None = None
-    """Fence: refuse when the subject's last message has another sequence. 0: the subject must be empty. Without
-    `msg_id`, it may be refused although its first try was stored: read again, never retry blindly."""
+    """Fence: refuse when the subject's last message has another sequence. 0: the subject must be empty. The server
+    looks at it before it looks at `msg_id`, so a retry may be refused because its first try was stored: read the last
+    message, never retry blindly."""
 
 
 class Ack(msgspec.Struct, frozen=True):

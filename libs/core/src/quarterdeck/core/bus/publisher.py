@@ -17,7 +17,7 @@ from quarterdeck.core.bus.api_errors import ErrorBody, error_of, is_transient
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.errors import MessageTooLarge
 from quarterdeck.core.bus.messages import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID, Ack, Headers, Outgoing
-from quarterdeck.core.bus.wire import Delivery, encode_publish
+from quarterdeck.core.bus.wire import Delivery, check_publishable, encode_publish
 
 WINDOW: Final = 1000
 """Messages in flight. Source: 8-performance, 103k/s with 1,000."""
@@ -116,7 +116,12 @@ class Publisher:
     def submit(
         self, messages: Sequence[Outgoing], headers: Headers | None, burst: Burst, timeout_s: float
     ) -> None:
-        """Send `messages`, each with `headers` on top of its own; `burst` is told within `timeout_s` how each ended."""
+        """Send `messages`, each with `headers` on top of its own; `burst` is told within `timeout_s` how each ended.
+
+        Raises ValueError for a subject or header name that is none; then nothing was sent.
+        """
+        for outgoing in messages:
+            check_publishable(outgoing.subject, outgoing.headers)
         now_s = self._now_s()
         limit_bytes = self._connection.max_payload_bytes - _HEADER_ROOM_BYTES
         for index, outgoing in enumerate(messages):

@@ -111,6 +111,11 @@ class Puller:
         self._interest.close()
         self._connection.drop(self._on_lost)
 
+    async def drain(self) -> None:
+        """As `close`, and return when every message that was on its way has come."""
+        await self._interest.drain()
+        self._connection.drop(self._on_lost)
+
     def _receive(self, message: Delivery) -> None:
         self._heard_at_s = self._now_s()
         if message.reply.startswith(ACK_PREFIX):

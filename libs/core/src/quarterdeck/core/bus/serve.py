@@ -31,7 +31,7 @@ class Responder:
 
     async def close(self) -> None:
         """Take no more requests and let the running ones answer."""
-        self._interest.close()
+        await self._interest.drain()
         if self._running:
             await asyncio.wait(self._running)
 

@@ -26,10 +26,17 @@ class Delivery(NamedTuple):
     headers: Headers | None
 
 
-def encode_publish(subject: str, body: bytes, reply: str = "", headers: Headers | None = None) -> bytes:
-    """One PUB or HPUB command. Raises ValueError for what would not be one command."""
+def check_publishable(subject: str, headers: Headers | None = None) -> None:
+    """Raises ValueError for what `encode_publish` would not make one command of."""
     if _UNSAFE_SUBJECT.search(subject):
         raise ValueError(f"no subject to publish on: {subject!r}")
+    for name in headers or ():
+        if name not in _KNOWN_NAMES and not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"no header name: {name!r}")
+
+
+def encode_publish(subject: str, body: bytes, reply: str = "", headers: Headers | None = None) -> bytes:
+    """One PUB or HPUB command, of parts that `check_publishable` has passed."""
     target = f"{subject} {reply}" if reply else subject
     if not headers:
         return b"PUB %b %d\r\n%b\r\n" % (target.encode(), len(body), body)
@@ -40,9 +47,7 @@ def encode_publish(subject: str, body: bytes, reply: str = "", headers: Headers 
 def _encode_headers(headers: Headers) -> bytes:
     block = _HEADER_LINE
     for name, value in headers.items():
-        if name not in _KNOWN_NAMES and not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"no header name: {name!r}")
-        if "\n" in value or "\r" in value:
+        if "\n" in value or "\r" in value:  # would end the line
             value = value.translate(_LINE_BREAKS)
         block += f"\r\n{name}: {value}"
     return f"{block}\r\n\r\n".encode()

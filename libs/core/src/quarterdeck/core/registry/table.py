@@ -26,6 +26,7 @@ from quarterdeck.core.bus import (
     StreamReplaced,
     WrongLastSequence,
 )
+from quarterdeck.core.bus.messages import MSG_ID
 from quarterdeck.core.bus.streams import bucket_stream, bucket_subject
 from quarterdeck.core.registry.errors import AlreadyExists, Conflict
 
@@ -120,7 +121,7 @@ class Table(Generic[T]):
             expected_last_subject_sequence=revision,
         )
         try:
-            await self._bus.publish(outgoing)
+            await self._publish_fenced(outgoing)
         except WrongLastSequence as error:
             raise Conflict(self.bucket, key, revision or 0, error.actual) from error
 
@@ -156,11 +157,23 @@ class Table(Generic[T]):
         outgoing = Outgoing(
             self._subject(key),
             codec.encode(value),
-            # Makes a retry after a lost acknowledgement a duplicate and not a conflict with ourselves.
             msg_id=self._nuid.next().decode(),
             expected_last_subject_sequence=revision,
         )
-        return (await self._bus.publish(outgoing)).sequence
+        return await self._publish_fenced(outgoing)
+
+    async def _publish_fenced(self, outgoing: Outgoing) -> int:
+        """The sequence it was stored at. Raises WrongLastSequence when somebody else was quicker.
+
+        When the acknowledgement of the first try was lost, the retry finds our own message in its way.
+        """
+        try:
+            return (await self._bus.publish(outgoing)).sequence
+        except WrongLastSequence:
+            last = await self._bus.last_message(self._stream, outgoing.subject)
+            if last is not None and last.headers.get(MSG_ID) == outgoing.msg_id:
+                return last.sequence
+            raise
 
     def _entry(self, message: StoredMessage) -> Entry[T] | None:
         if _is_deletion(message):
