@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
 from quarterdeck.broadcaster.handlers.frames import Format, Variant
@@ -41,7 +42,7 @@ class WatchQuery(
 
 
 def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTTPRouteHandler]:
-    async def watch(request: WebRequest, scope: Scope) -> EventStream | NoContent:
+    async def watch(request: WebRequest, scope: Scope) -> ASGIResponse:
         query = decode_query(query_of(request), WatchQuery)
         last_event_id = request.headers.get("last-event-id") or query.last_event_id
         facts = await bus.stream_info(FEED)
@@ -71,7 +72,7 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
         )
 
     @get("/api/command/{command_id:str}/events")
-    async def watch_command(request: WebRequest) -> EventStream | NoContent:
+    async def watch_command(request: WebRequest) -> ASGIResponse:
         tenant, command_id = request.user.tenant, path_id(request, "command_id")
         view = await store.command(tenant, command_id)
         if view is None:
@@ -79,14 +80,14 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
         return await watch(request, Scope.of_command(tenant, view.batch_id, command_id))
 
     @get("/api/batch_commands/{batch_command_id:str}/events")
-    async def watch_batch(request: WebRequest) -> EventStream | NoContent:
+    async def watch_batch(request: WebRequest) -> ASGIResponse:
         tenant, batch_id = request.user.tenant, path_id(request, "batch_command_id")
         if await store.batch(tenant, batch_id) is None:
             raise NotFound("batch_command_id: no such batch", field="batch_command_id")
         return await watch(request, Scope.of_batch(tenant, batch_id))
 
     @get("/api/events")
-    async def watch_tenant(request: WebRequest) -> EventStream | NoContent:
+    async def watch_tenant(request: WebRequest) -> ASGIResponse:
         return await watch(request, Scope.of_tenant(request.user.tenant))
 
     return [watch_command, watch_batch, watch_tenant]

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
 
 from quarterdeck.api.handlers.requests import OutputQuery
 from quarterdeck.api.output_log import Extent, OutputLog
@@ -29,7 +30,7 @@ class Span(NamedTuple):
 
 def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @get("/api/command/{command_id:str}/output")
-    async def download(request: WebRequest) -> Answer | StreamedAnswer:
+    async def download(request: WebRequest) -> ASGIResponse:
         query = decode_query(query_of(request), OutputQuery)
         stream = _stream(query.stream)
         view = await parts.store.command(request.user.tenant, path_id(request, "command_id"))
