@@ -61,6 +61,7 @@ class Table(Generic[T]):
         self._decoder: codec.Decoder[T] = codec.Decoder(kind)
         self._nuid = NUID()
         self._current: dict[str, Entry[T]] = {}
+        self._created_ms = 0
         self._applied = 0
         """Highest revision that `current` accounts for."""
         self._callbacks: list[Callable[[str, Entry[T] | None], None]] = []
@@ -195,10 +196,10 @@ class Table(Generic[T]):
     async def _load(self) -> int:
         """Bring `current` to what the bucket holds, as changes. Returns the sequence to follow from."""
         facts = await self._bus.stream_info(self._stream)
-        incarnation = facts.created_ms // 1000
-        if facts.created_ms // 1000 != self.incarnation or facts.last_sequence < self._applied:
+        if facts.created_ms != self._created_ms or facts.last_sequence < self._applied:
             self._applied = 0
-        self.incarnation = incarnation
+        self._created_ms = facts.created_ms
+        self.incarnation = facts.created_ms // 1000
         seen: set[str] = set()
         before = set(self._current)
         async for messages in self._read(follow=False, deliver=Deliver.LAST_PER_SUBJECT):
