@@ -199,7 +199,7 @@ class Conversation:
                 assert received.length == end.length
                 assert not end.length or received.digest.digest() == end.sha256
         self.reports.append(body)
-        if self.ack_reports and not isinstance(body, pb.Goodbye | pb.Heartbeat):
+        if self.ack_reports and "report_seq" in body.DESCRIPTOR.fields_by_name:
             await self.acknowledge(body.report_seq)
 
     async def _take_output(self, output: pb.Output) -> None:

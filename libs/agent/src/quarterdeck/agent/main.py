@@ -25,6 +25,7 @@ from quarterdeck.agent.settings import (
     default_agent_id,
     parse_labels,
 )
+from quarterdeck.core import telemetry
 from quarterdeck.core.logging import configure
 from quarterdeck.wire.join_token import InvalidJoinToken
 
@@ -82,7 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BadAgentSettings as error:
         sys.stderr.write(f"quarterdeck agent: {error.message}\n")
         return EXIT_USAGE
-    return run(settings, samples=options.samples)
+    telemetry.export_to(options.otlp_endpoint, service="agent", service_id=options.agent_id)
+    try:
+        return run(settings, samples=options.samples)
+    finally:
+        telemetry.stop_recording()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,6 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-parallel", type=int, default=64)
     parser.add_argument(
         "--samples", action="store_true", help="register the sample commands restart and update_config"
+    )
+    parser.add_argument(
+        "--otlp-endpoint",
+        default=environ.get("QD_OTLP_ENDPOINT"),
+        help="collector for traces (OTLP http/protobuf)",
     )
     parser.add_argument("--log-format", choices=("console", "json"), default="console")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")

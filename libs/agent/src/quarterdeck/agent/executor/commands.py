@@ -21,6 +21,7 @@ from quarterdeck.agent.executor.reports import Reporter
 from quarterdeck.agent.executor.slots import Slots
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.handlers import Handlers
+from quarterdeck.core import telemetry
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason, ResultReason
 
@@ -131,15 +132,17 @@ class Commands:
         return ProcessRun(spec, entry.output, self._processes)
 
     async def _run(self, entry: Entry, run: Run, traceparent: str) -> None:
-        try:
-            await self._journal.starting(entry)
-            outcome = await run.execute(partial(self._started, entry))
-            await self._journal.exited(entry)
-        except Exception:
-            log.exception("executor.run_crashed", command_id=entry.key.command_id, phase=entry.phase.name)
-            outcome = Outcome(end=pb.OUTCOME_UNKNOWN, error="the agent failed while it ran this command")
-        del self._runs[entry.key]
-        self._reporter.result(entry, outcome, traceparent=traceparent)
+        parent = {"traceparent": traceparent} if traceparent else None
+        with telemetry.span(telemetry.AGENT_EXECUTE, parent, command_id=entry.key.command_id):
+            try:
+                await self._journal.starting(entry)
+                outcome = await run.execute(partial(self._started, entry))
+                await self._journal.exited(entry)
+            except Exception:
+                log.exception("executor.run_crashed", command_id=entry.key.command_id, phase=entry.phase.name)
+                outcome = Outcome(end=pb.OUTCOME_UNKNOWN, error="the agent failed while it ran this command")
+            del self._runs[entry.key]
+            self._reporter.result(entry, outcome, traceparent=telemetry.traceparent() or traceparent)
 
     def _started(self, entry: Entry, at_ms: int) -> None:
         self._journal.running(entry)

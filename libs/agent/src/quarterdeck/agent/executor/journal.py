@@ -14,8 +14,9 @@ from typing import Final, NamedTuple, Protocol
 
 from quarterdeck.agent.executor.streams import CommandOutput
 
-_REMEMBERED_ENDS: Final = 20_000
-"""Ended and reported commands that are still recognised. A dispatcher repeats an order for minutes, not days."""
+_REMEMBERED_ENDS: Final = 50_000
+"""Ended and reported commands that are still recognised (about 15 MB). An order is repeated after seconds, rarely
+minutes."""
 _REMEMBERED_REPORTS_BYTES: Final = 8 * 1024 * 1024
 """Their reports, for the answer to a duplicate; the oldest go first."""
 _REMEMBERED_CANCELS: Final = 10_000
@@ -100,14 +101,20 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._open: dict[CommandKey, Entry] = {}
-        self._ended: OrderedDict[CommandKey, Entry] = OrderedDict()
+        self._ended: OrderedDict[CommandKey, tuple[Report, ...]] = OrderedDict()
+        """With what was reported of them, while it is kept."""
         self._with_reports: OrderedDict[CommandKey, int] = OrderedDict()
-        """Ended entries that still hold their reports, and how many bytes."""
+        """Those of them whose reports are kept, and how many bytes."""
         self._reports_bytes = 0
         self._cancels: OrderedDict[CommandKey, None] = OrderedDict()
 
     def find(self, key: CommandKey) -> Entry | None:
-        return self._open.get(key) or self._ended.get(key)
+        entry = self._open.get(key)
+        if entry is None and (reports := self._ended.get(key)) is not None:
+            entry = Entry(key, "")
+            entry.phase = Phase.REPORTED
+            entry.reports = list(reports)
+        return entry
 
     def received(self, key: CommandKey, batch_id: str) -> Entry:
         entry = self._open[key] = Entry(key, batch_id)
@@ -127,15 +134,14 @@ class MemoryJournal:
             return
         entry.phase = Phase.REPORTED
         entry.output = None
-        entry.reports = [report._replace(output=None) for report in entry.reports]
-        self._ended[entry.key] = entry
+        self._ended[entry.key] = tuple(report._replace(output=None) for report in entry.reports)
         size = sum(len(report.message) for report in entry.reports)
         self._with_reports[entry.key] = size
         self._reports_bytes += size
         while self._reports_bytes > _REMEMBERED_REPORTS_BYTES:
             key, size = self._with_reports.popitem(last=False)
             self._reports_bytes -= size
-            self._ended[key].reports = []
+            self._ended[key] = ()
         while len(self._ended) > _REMEMBERED_ENDS:
             key, _ = self._ended.popitem(last=False)
             self._reports_bytes -= self._with_reports.pop(key, 0)

@@ -107,7 +107,11 @@ class Executor:
         except ProtobufDecodeError as error:
             raise DecodeError("a frame for the executor does not decode") from error
         for message in messages:
-            self._handle(message)
+            try:
+                self._handle(message)
+            except Exception:
+                # One message that we handle wrongly must not take the link, and with it all commands, down.
+                log.exception("executor.message_failed", kind=message.WhichOneof("body"))
 
     def _handle(self, message: pb.GatewayMessage) -> None:
         match message.WhichOneof("body"):
