@@ -6,7 +6,7 @@ Owns the table of verbs, the exit code of an error and one line of text for it. 
 import sys
 from importlib.metadata import version
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from quarterdeck.contracts.errors import QuarterdeckError
 
@@ -39,14 +39,17 @@ for _group, _name, _target, _help in _VERBS:
 
 def main() -> None:
     """Never returns; exit codes as in exit_codes.py."""
-    sys.exit(_call(sys.argv[1:]))
+    sys.exit(call(sys.argv[1:]))
 
 
-def _call(arguments: list[str]) -> int:
+def call(arguments: list[str]) -> int:
+    """Runs one verb and returns the exit code."""
     try:
-        result = app(arguments, result_action="return_value")
+        result = app(arguments, result_action="return_value", exit_on_error=False)
+    except CycloptsError:
+        return 1  # cyclopts has told it; its own exit code, 2, means "some failed" here
     except QuarterdeckError as error:
-        print(f"qd: {_told(error)}", file=sys.stderr)
+        print("quarterdeck:", _told(error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
