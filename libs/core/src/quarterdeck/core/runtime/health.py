@@ -24,7 +24,7 @@ class Health:
     """The state behind the health endpoints."""
 
     def __init__(self, service: str) -> None:
-        self._service = service
+        self.service = service
         self._ready = False
         self._stopping = False
         self._checks: dict[str, Check] = {}
@@ -46,4 +46,4 @@ class Health:
             problems["service"] = "stopping"
         elif not self._ready:
             problems["service"] = "starting"
-        return HealthSnapshot(service=self._service, ready=not problems, problems=problems)
+        return HealthSnapshot(service=self.service, ready=not problems, problems=problems)

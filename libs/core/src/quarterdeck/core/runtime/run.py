@@ -54,12 +54,13 @@ async def _live(factory: Callable[[], Service], settings: CoreSettings, wants: W
     service_id = settings.service_id or new_id()
     logging.configure(settings.log_format, settings.log_level, service=service.name, service_id=service_id)
     telemetry.export_to(settings.otlp_endpoint, service=service.name, service_id=service_id)
-    ctx = await _assemble(service, service_id, settings, wants)
-    server = HealthServer(ctx.health)
+    health, stopping = Health(service.name), asyncio.Event()
+    _stop_on_signals(health, stopping)
+    ctx = await _assemble(service_id, settings, wants, health, stopping)
+    server = HealthServer(health)
     try:
         if wants.health_server:
             await server.start(settings.http_host, settings.http_port, settings.http_port_file)
-        _stop_on_signals(ctx)
         ctx.tasks.spawn(_keep_streams(ctx), "keep-streams")
         if ctx.maybe_store is not None:
             ctx.tasks.spawn(_watch_store(ctx.health, ctx.maybe_store), "watch-store")
@@ -77,12 +78,10 @@ async def _live(factory: Callable[[], Service], settings: CoreSettings, wants: W
 
 
 async def _assemble(
-    service: Service, service_id: str, settings: CoreSettings, wants: Wants
+    service_id: str, settings: CoreSettings, wants: Wants, health: Health, stopping: asyncio.Event
 ) -> ServiceContext:
-    bus = await Bus.connect(settings.nats_url, name=f"quarterdeck-{service.name}-{service_id}")
-    health = Health(service.name)
+    bus = await Bus.connect(settings.nats_url, name=f"quarterdeck-{health.service}-{service_id}")
     health.add_check("nats", lambda: bus.trouble)
-    store = _store(settings) if wants.store else None
     return ServiceContext(
         settings=settings,
         service_id=service_id,
@@ -91,8 +90,8 @@ async def _assemble(
         clock=SystemClock(),
         health=health,
         tasks=TaskSet(),
-        stopping=asyncio.Event(),
-        maybe_store=store,
+        stopping=stopping,
+        maybe_store=_store(settings) if wants.store else None,
     )
 
 
@@ -102,11 +101,11 @@ def _store(settings: CoreSettings) -> "Store":
     return Store(StoreSettings(url=settings.redis_url))
 
 
-def _stop_on_signals(ctx: ServiceContext) -> None:
+def _stop_on_signals(health: Health, stopping: asyncio.Event) -> None:
     def stop(name: str) -> None:
         log.info("runtime.stop_requested", signal=name)
-        ctx.health.mark_stopping()
-        ctx.stopping.set()
+        health.mark_stopping()
+        stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
