@@ -66,6 +66,7 @@ class Stream:
                 )
             elif "retry" in members:
                 self.retry = members.pop("retry")
+                raw.clear()
         return None
 
     async def until(self, event: str) -> list[Frame]:
