@@ -53,7 +53,8 @@ class System:
     def cpu_s(self) -> dict[str, float]:
         """CPU time that each process has used so far."""
         used_s = {}
-        for name, pid in self.process_ids.items():
+        local_agents = {name: agent.pid for name, agent in self._ready.agents.items()}
+        for name, pid in {**self.process_ids, **local_agents}.items():
             times = psutil.Process(pid).cpu_times()
             used_s[name] = times.user + times.system
         return used_s
