@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus, Outgoing, StoredMessage, StreamNotFound, StreamReplaced, ensure_streams
 from quarterdeck.embedded.nats_server import NatsServer
@@ -107,6 +108,18 @@ async def test_following_goes_through_a_restart_of_the_server(own_bus: Bus, nats
     got += await first_of(reading, 200 - len(got))
 
     assert got == list(range(200))
+
+
+async def test_reading_with_an_end_does_not_wait_for_ever(own_bus: Bus, nats_server: NatsServer) -> None:
+    """NATS away: requests never hang."""
+    await publish(own_bus, 100)
+    reading = own_bus.read(FEED, ALL, follow=False, batch=10)
+    await anext(reading)
+
+    await nats_server.kill()
+
+    with pytest.raises(Unavailable):
+        await bodies(reading)
 
 
 async def test_following_goes_through_the_loss_of_its_consumer(bus: Bus) -> None:

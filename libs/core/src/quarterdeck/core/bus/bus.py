@@ -193,7 +193,7 @@ class Bus:
         Begins at `start_sequence`, or where `deliver` says. With `follow` it goes on for ever, through restarts of the
         server; without, it ends at the sequence that was the stream's last at the call. Nothing is fetched ahead of a
         slow reader beyond two batches. Raises StreamNotFound and Unavailable at the start, StreamReplaced when the
-        stream was made anew meanwhile.
+        stream was made anew meanwhile, and without `follow` Unavailable when NATS stays away.
         """
         reading = Reading(self._connection, self.api, stream, filters)
         return reading.batches(

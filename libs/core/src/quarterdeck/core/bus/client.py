@@ -1,7 +1,8 @@
 """One nats-py client: how it is made, used and thrown away, and how its exceptions are named.
 
 nats-py's own reconnecting is switched off. A client lives for one TCP connection; connection.py replaces it. That way a
-lost connection, a refused password and a read loop that died silently all end in the same, well-trodden road.
+lost connection, a refused password and a read loop that died silently all take the same, well-trodden road
+(docs/adr/0007-one-client-per-connection.md).
 
 The only place that touches private parts of nats-py, and only these: `_process_msg` and `_subs` (a task and a queue per
 message saved), `_transport` (bursts written at once; abort towards a frozen peer), `_flush_pending`. Measured with

@@ -234,8 +234,13 @@ class Connection:
                 return await open_client(self._urls, self.name, self._lost.set)
             except ConnectFailed as error:
                 self.last_error = error.reason
-                event = "bus.authorization_refused" if error.authorization else "bus.connect_failed"
-                log.warning(event, reason=error.reason, retry_in_s=round(backoff_s, 2), connection=self.name)
+                log.warning(
+                    "bus.connect_failed",
+                    reason=error.reason,
+                    authorization=error.authorization,
+                    retry_in_s=round(backoff_s, 2),
+                    connection=self.name,
+                )
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)
 

@@ -28,6 +28,8 @@ _PULL_BYTES: Final = 4 * 1024 * 1024
 """Bounds what a reader that stopped reading costs us: two pulls at most."""
 _INACTIVE_S: Final = 60
 """After this the server forgets a consumer that nobody pulls from: ours when we died."""
+_OUTAGE_S: Final = 5.0
+"""How long a reading with an end waits for NATS to come back; somebody waits for its result."""
 _FIRST_PAUSE_S: Final = 0.1
 _MAX_PAUSE_S: Final = 2.0
 
@@ -74,7 +76,7 @@ class Reading:
             last_sequence = await self._first_attach()
             while True:
                 if self._puller.broken:
-                    await self._reattach()
+                    await self._reattach(None if follow else _OUTAGE_S)
                 if not follow and not self._queued and self._done(last_sequence):
                     return
                 self._refill()
@@ -100,14 +102,18 @@ class Reading:
         await self._attach()
         return self._facts.last_sequence
 
-    async def _reattach(self) -> None:
-        """Make another consumer where the last one stopped, as soon as that works."""
+    async def _reattach(self, outage_s: float | None) -> None:
+        """Make another consumer where the last one stopped, as soon as that works.
+
+        Raises StreamReplaced, and Unavailable when it did not work within `outage_s` (None: go on trying).
+        """
         log.debug("bus.reading_interrupted", stream=self._stream, reason=self._puller.broken)
         self._delete_consumer()
         pause_s = _FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        give_up_at_s = None if outage_s is None else loop.time() + outage_s
         while True:
             try:
-                await self._connection.wait_connected()
                 facts = await stream_facts(self._api, self._stream)
                 if self._facts is not None and facts.created_ms != self._facts.created_ms:
                     raise StreamReplaced(self._stream)
@@ -115,6 +121,8 @@ class Reading:
             except StreamNotFound as error:
                 raise StreamReplaced(self._stream) from error
             except (Unavailable, ConsumerNotFound) as error:
+                if give_up_at_s is not None and loop.time() >= give_up_at_s:
+                    raise
                 log.warning("bus.reading_waiting", stream=self._stream, reason=error.message)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, _MAX_PAUSE_S)

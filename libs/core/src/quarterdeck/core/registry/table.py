@@ -3,8 +3,7 @@
 Owns the encoding and the meaning of KV headers. Speaks to the bucket's stream through the bus alone, so it has the
 bus's retries, and its watch is Bus.read: gap-free and surviving restarts. Source: nats-server ADR-8.
 
-nats-py's own KeyValue is not used: its watch ends silently with the connection, and its `create` mistakes a limit
-marker for a value (see docs/adr).
+nats-py's own KeyValue is not used: docs/adr/0007-one-client-per-connection.md.
 """
 
 import asyncio
