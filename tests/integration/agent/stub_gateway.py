@@ -24,6 +24,9 @@ from quarterdeck.wire.codes import ALPN, GRPC_METHOD
 from quarterdeck.wire.framing import FrameDecoder, encode
 from quarterdeck.wire.pki import CertificateAuthority
 
+PATIENCE_S = 45.0
+"""Longer than the slowest machine needs: only a test that would fail anyway waits for it."""
+
 
 class StubLink:
     """One link. `incoming` holds frames of the agent, None at the end."""
@@ -53,14 +56,14 @@ class StubLink:
 
     async def hear(self) -> pb.AgentMessage:
         """The one message of the next frame."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             (message,) = pb.AgentFrame.FromString(await self.receive()).messages
         return message
 
     async def ended(self) -> list[pb.AgentMessage]:
         """Everything the agent still says until it closes the link."""
         said: list[pb.AgentMessage] = []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (frame := await self.incoming.get()) is not None:
                 said += pb.AgentFrame.FromString(frame).messages
         return said
@@ -77,7 +80,7 @@ class StubGateway(Protocol):
 
 
 async def next_link(gateway: StubGateway) -> StubLink:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         return await gateway.links.get()
 
 

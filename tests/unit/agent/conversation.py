@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from quarterdeck.agent.ports import ExecutorPort
+from quarterdeck.contracts.ids import new_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
 Key = tuple[str, int]
@@ -64,7 +65,6 @@ class Conversation:
         """By command id, attempt and stream."""
         self.chunks: list[ChunkSeen] = []
         self.largest_in_flight_bytes = 0
-        self._numbers = itertools.count(1)
         self._revision = itertools.count(1)
         self._news = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
@@ -116,7 +116,8 @@ class Conversation:
         **spec: Any,
     ) -> Key:
         """Send an order; `payload` is encoded as JSON unless it is bytes. Returns its (command id, attempt)."""
-        key = key or (f"command-{next(self._numbers)}", 1)
+        # Unique on the host, as in production: the marker in a process's environment must name one command only.
+        key = key or (new_id(), 1)
         encoded = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         command_spec = pb.CommandSpec(
             command_type=command_type, payload=encoded, **{"grace_ms": 5000, "priority": 5, **spec}
@@ -141,7 +142,7 @@ class Conversation:
 
     # ---- What came
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 45) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 if self._reader is not None and self._reader.done():
@@ -149,7 +150,7 @@ class Conversation:
                 self._news.clear()
                 await self._news.wait()
 
-    async def result(self, key: Key, *, timeout_s: float = 30) -> pb.Result:
+    async def result(self, key: Key, *, timeout_s: float = 45) -> pb.Result:
         await self.until(lambda: bool(self.of(key, pb.Result)), timeout_s=timeout_s)
         result = self.of(key, pb.Result)[0]
         assert isinstance(result, pb.Result)

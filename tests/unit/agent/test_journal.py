@@ -7,6 +7,7 @@ import msgspec
 from quarterdeck.agent.executor.journal import CommandKey, MemoryJournal, Report
 from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.settings import ExecutorSettings
+from quarterdeck.contracts.ids import new_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation
 
@@ -31,8 +32,9 @@ async def test_duplicate_order_starts_once_and_is_answered_again(link: Conversat
 
 async def test_next_attempt_is_another_start(link: Conversation) -> None:
     """S4-37: attempts have a life of their own."""
-    first = await link.shell("echo one", key=("retried", 1))
-    second = await link.shell("echo two", key=("retried", 2))
+    retried = new_id()
+    first = await link.shell("echo one", key=(retried, 1))
+    second = await link.shell("echo two", key=(retried, 2))
 
     await link.result(first)
     await link.result(second)
@@ -42,7 +44,7 @@ async def test_next_attempt_is_another_start(link: Conversation) -> None:
 
 async def test_cancel_before_the_order_means_it_never_starts(link: Conversation, tmp_path: Path) -> None:
     """I8: the cancel overtook its order."""
-    key = ("overtaken", 1)
+    key = (new_id(), 1)
     await link.terminate(key)
     await link.report(key, pb.TerminateAck)
 
@@ -106,9 +108,10 @@ async def test_result_is_repeated_on_every_link_until_acknowledged(link: Convers
 
 async def test_hello_tells_the_journal_the_epoch_and_what_can_be_done(link: Conversation) -> None:
     """A new link starts with what only the agent knows."""
+    command_id = new_id()
     await link.say(
         order=pb.Order(
-            command_id="of-batch",
+            command_id=command_id,
             attempt=3,
             epoch=link.epoch,
             batch_id="batch-1",
@@ -117,13 +120,13 @@ async def test_hello_tells_the_journal_the_epoch_and_what_can_be_done(link: Conv
             ).SerializeToString(),
         )
     )
-    await link.until(lambda: link.stdout(("of-batch", 3)) == b"12345")
+    await link.until(lambda: link.stdout((command_id, 3)) == b"12345")
 
     hello = await link.open()
 
     (entry,) = hello.journal
     assert (entry.command_id, entry.attempt, entry.batch_id, entry.phase) == (
-        "of-batch",
+        command_id,
         3,
         "batch-1",
         pb.RUNNING,

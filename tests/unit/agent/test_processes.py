@@ -183,9 +183,9 @@ async def test_order_for_a_guest_of_an_agent_without_guests_is_rejected(link: Co
 
 async def test_grandchild_that_keeps_the_pipe_does_not_hold_the_command(link: Conversation) -> None:
     """A daemon that inherited stdout outlives its command, undisturbed, and the command ends at once."""
-    key = await link.shell("(sleep 30; echo late) & echo $!; exit 3")
+    key = await link.shell("(sleep 60; echo late) & echo $!; exit 3")
 
-    result = await link.result(key, timeout_s=5)
+    result = await link.result(key, timeout_s=30)
 
     assert (result.end, result.exit_code) == (pb.FAILED, 3)
     daemon = int(link.stdout(key))
@@ -196,9 +196,9 @@ async def test_grandchild_that_keeps_the_pipe_does_not_hold_the_command(link: Co
 async def test_all_that_the_child_wrote_is_there_although_a_grandchild_holds_the_pipe(
     link: Conversation,
 ) -> None:
-    key = await link.shell("sleep 20 & head -c 60000 /dev/zero; kill_me=$!; echo $kill_me >&2")
+    key = await link.shell("sleep 60 & head -c 60000 /dev/zero; kill_me=$!; echo $kill_me >&2")
 
-    result = await link.result(key, timeout_s=5)
+    result = await link.result(key, timeout_s=30)
 
     assert result.stdout.length == 60_000
     os.kill(int(link.stderr(key)), signal.SIGKILL)

@@ -142,9 +142,11 @@ async def test_silence_beyond_the_no_output_timeout_ends_the_command(link: Conve
 
 
 async def test_output_keeps_a_command_with_a_no_output_timeout_alive(link: Conversation) -> None:
-    result = await link.run("for i in 1 2 3 4 5 6; do echo $i; sleep 0.1; done", no_output_timeout_ms=400)
+    result = await link.run(
+        "for i in 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.2; done", no_output_timeout_ms=1500
+    )
 
-    assert (result.end, result.stdout.length) == (pb.SUCCEEDED, 12)
+    assert (result.end, result.stdout.length) == (pb.SUCCEEDED, 18)
 
 
 async def test_command_that_we_hold_back_is_not_silent(link: Conversation) -> None:
