@@ -1,5 +1,6 @@
 """The api's ASGI application, outermost layer first: forward (optional) → gate → Litestar with the routes."""
 
+import re
 from importlib.metadata import version
 from typing import Final
 
@@ -13,6 +14,7 @@ from quarterdeck.api.problems import api_problem
 from quarterdeck.api.routes.agents import agent_routes
 from quarterdeck.api.routes.batches import batch_routes
 from quarterdeck.api.routes.commands import command_routes
+from quarterdeck.api.routes.console import console_routes
 from quarterdeck.api.routes.meta import meta_routes
 from quarterdeck.api.routes.output import output_routes
 from quarterdeck.api.routes.tokens import token_routes
@@ -26,6 +28,9 @@ from quarterdeck.web.watch import WATCH_PATHS
 
 _VERSION: Final = version("quarterdeck-api")
 
+_TICKET_PATHS: Final = re.compile(rf"{WATCH_PATHS.pattern}|/api/command/[^/]+/output", re.ASCII)
+"""Where browsers go without headers of ours: event streams, and logs that they save to disk themselves."""
+
 
 def api_application(parts: Parts) -> ASGIApp:
     litestar = build(
@@ -35,6 +40,7 @@ def api_application(parts: Parts) -> ASGIApp:
             *output_routes(parts),
             *agent_routes(parts),
             *token_routes(parts),
+            *console_routes(),
             *health_routes(parts.health),
             *meta_routes(
                 openapi=msgspec.json.encode(
@@ -51,7 +57,7 @@ def api_application(parts: Parts) -> ASGIApp:
         Authenticator(parts.registry, parts.clock),
         parts.tickets,
         public_paths=OPERATIONS.public_paths,
-        ticket_paths=WATCH_PATHS,
+        ticket_paths=_TICKET_PATHS,
         problem=api_problem,
     )
     url = parts.settings.broadcaster_url

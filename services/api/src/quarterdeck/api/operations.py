@@ -3,6 +3,7 @@
 from typing import Final
 
 from quarterdeck.api.handlers import requests
+from quarterdeck.api.routes.console import CONSOLE_OPERATIONS
 from quarterdeck.api.views import agents, seed0, seed4
 from quarterdeck.core.runtime import HealthSnapshot
 from quarterdeck.web.operations import PUBLIC, Operation, Operations
@@ -157,7 +158,7 @@ _REGISTRY: Final = (
         method="POST",
         path="/api/tickets",
         action="ticket.create",
-        summary="Make a single-use ticket for an event stream.",
+        summary="Make a single-use ticket for an event stream or a download.",
         answers={201: agents.NewTicket},
     ),
 )
@@ -200,7 +201,9 @@ _META: Final = (
     ),
 )
 
-OPERATIONS: Final = Operations((*_COMMANDS, *_BATCHES, *_REGISTRY, *_META))
+_API: Final = (*_COMMANDS, *_BATCHES, *_REGISTRY, *_META)
 
-DESCRIBED: Final = (*OPERATIONS.rows, *WATCH_OPERATIONS)
+OPERATIONS: Final = Operations((*_API, *CONSOLE_OPERATIONS))
+
+DESCRIBED: Final = (*_API, *WATCH_OPERATIONS)
 """What the OpenAPI document tells: also the paths that the broadcaster serves on the same port."""

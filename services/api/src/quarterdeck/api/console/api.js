@@ -44,10 +44,16 @@ export const stopTask = (batchId, commandId) =>
 
 export const batchPath = (batchId) => `/api/batch_commands/${encodeURIComponent(batchId)}`;
 
-/** The full log of one stream of a command, as the browser's own file: on disk when it is large. */
-export async function outputBlob(commandId, stream) {
-  const answer = await call(`/api/command/${encodeURIComponent(commandId)}/output?stream=${stream}`);
-  return answer.blob();
+/**
+ * A URL under which the browser itself fetches the full log of one stream, once and within 30 s. Throws ApiProblem when
+ * there is no such log any more: a download that fails could not say why.
+ */
+export async function outputUrl(commandId, stream) {
+  const path = `/api/command/${encodeURIComponent(commandId)}/output?stream=${stream}`;
+  const probe = await call(path, { headers: { Range: "bytes=0-0" } });
+  await probe.body.cancel();
+  const { ticket } = await (await call("/api/tickets", { method: "POST" })).json();
+  return `${path}&ticket=${encodeURIComponent(ticket)}`;
 }
 
 const getJson = async (path) => (await call(path)).json();

@@ -63,6 +63,18 @@ export class Batch {
     }
   }
 
+  /** The batch as loaded anew behind the stream's end: decides what the stream left open. */
+  settle(body) {
+    this.state = body.overall_status;
+    this.completedAt = body.completed_at ? Date.parse(body.completed_at) : this.completedAt;
+    for (const { child_command_id: id, status, exit_code: exitCode, error_message: error } of body.tasks) {
+      const task = this.tasks.get(id);
+      if (task === undefined || isEnd(task.state)) continue;
+      this.#enter(task, fromStatus(status));
+      Object.assign(task, { exitCode, error });
+    }
+  }
+
   #moveBatch(news, version) {
     if (version < this.#version || !news.state) return;
     this.#version = version;
@@ -75,14 +87,12 @@ export class Batch {
     if (task === undefined || version <= task.version || !news.state) return null;
     task.version = version;
     // Loaded as ended: the past, which the stream tells from the start, must not make it run again.
-    if (isEnd(task.state) && !isEnd(news.state) && !(news.attempt > task.attempt && task.attempt > 0)) return null;
-    this.#count(task.state, -1);
-    this.#count(news.state, +1);
-    task.state = news.state;
+    if (isEnd(task.state) && !isEnd(news.state)) return null;
+    this.#enter(task, news.state);
     task.attempt = Math.max(task.attempt, news.attempt ?? 0);
     task.exitCode = news.exit_code ?? null;
     task.signal = news.signal ?? null;
-    task.error = news.error ?? null;
+    task.error = news.error ?? task.error;
     task.startedAt = news.started_at_ms ?? task.startedAt;
     task.completedAt = news.completed_at_ms ?? task.completedAt;
     return task;
@@ -99,6 +109,12 @@ export class Batch {
     const task = this.tasks.get(chunk.command_id);
     task?.tail.append(chunk.attempt, chunk.stream, chunk.offset, bytesOf(chunk.data));
     return task ?? null;
+  }
+
+  #enter(task, state) {
+    this.#count(task.state, -1);
+    this.#count(state, +1);
+    task.state = state;
   }
 
   #count(state, change) {

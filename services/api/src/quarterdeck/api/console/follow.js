@@ -11,6 +11,9 @@ const SILENCE_MS = 45_000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 8_000;
 
+/** The connection ended before the stream did. Nothing is lost: the next one goes on behind the last id. */
+class ConnectionLost extends Error {}
+
 /**
  * @param {string} path of the stream.
  * @param {AbortSignal} signal ends the following.
@@ -31,12 +34,18 @@ export async function follow(path, { signal, onFrame, onLive }) {
       }
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof ApiProblem && error.status >= 400 && error.status < 500 && error.status !== 429) throw error;
+      if (!isPassing(error)) throw error;
     }
     onLive(false);
     await pause(Math.min(FIRST_RETRY_MS * 2 ** failures, LONGEST_RETRY_MS), signal);
     failures += 1;
   }
+}
+
+/** Whether it is worth coming back: after a cut, an outage, too many requests. */
+function isPassing(error) {
+  if (error instanceof ConnectionLost) return true;
+  return error instanceof ApiProblem && (error.status === 0 || error.status === 429 || error.status >= 500);
 }
 
 /** The frames of one connection. */
@@ -68,7 +77,9 @@ async function* lines(body) {
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch((error) => {
+        throw new ConnectionLost("the stream was cut", { cause: error });
+      });
       if (done) return;
       const parts = (rest + value).split("\n");
       rest = parts.pop();
@@ -82,7 +93,17 @@ async function* lines(body) {
 /** Somewhere between half of `ms` and all of it: watchers who were cut off together do not come back together. */
 function pause(ms, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms * (0.5 + Math.random() / 2));
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const leave = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(
+      () => {
+        signal.removeEventListener("abort", leave);
+        resolve();
+      },
+      ms * (0.5 + Math.random() / 2),
+    );
+    signal.addEventListener("abort", leave);
   });
 }

@@ -119,6 +119,8 @@ class OutputQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     attempt: Annotated[int, Meta(ge=1)] | None = None
     text: Annotated[int, Meta(ge=0, le=1)] = 0
     """1: NDJSON shows valid UTF-8 as text."""
+    ticket: str | None = None
+    """Was redeemed at the gate."""
 
 
 class AgentsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
