@@ -60,7 +60,7 @@ protos: setup
 
 # Lint, then every test: end-to-end tests on one worker, everything else beside them on the other.
 [group('tests')]
-test *options: lint
+test *options: lint _debian
     .venv/bin/pytest --numprocesses 2 --dist loadgroup {{ options }}
 
 # The quick tests: no servers, no processes of ours.
@@ -70,8 +70,12 @@ unit *options: setup
 
 # The six services as real processes, real agents, real brokers.
 [group('tests')]
-e2e *options: setup
+e2e *options: setup _debian
     .venv/bin/pytest tests/e2e {{ options }}
+
+# Debian packages that tests start programs of, such as a browser.
+_debian: setup
+    {{ python }} tools/debian.py
 
 # Which requirements no test names yet.
 [group('tests')]
