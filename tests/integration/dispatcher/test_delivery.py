@@ -164,7 +164,12 @@ async def test_terminating_a_batch_stops_what_runs_and_never_sends_the_rest(plan
     assert {item.command_id for stop in gateway.stops for item in stop.items} == set(ids)
     assert {(await plane.view(command_id)).state for command_id in ids} == {S.TERMINATING}
 
-    await plane.report(*(_result(command_id, "a", S.TERMINATED) for command_id in ids))
+    await plane.report(
+        *(
+            _result(command_id, agent, S.TERMINATED)
+            for command_id, agent in zip(ids, ("a1", "a2"), strict=True)
+        )
+    )
     await plane.until(ids[1], S.TERMINATED)
     batch = await plane.store.batch("t", batch_id)
     assert batch is not None

@@ -156,3 +156,17 @@ async def test_children_read_in_pages_keep_the_targets_order(store: Store) -> No
 
     assert tuple(child.agent_id for child in everybody) == targets
     assert [child.state for child in some] == [S.SENT] * 10 + [S.PENDING] * 10
+
+
+async def test_a_child_that_waits_for_its_link_is_shown_as_pending(store: Store) -> None:
+    """S4-14: an agent that lost its link a moment ago is not unreachable yet."""
+    batch_id = await _new(store)
+    await _expand(store, batch_id, [Child(child_id(batch_id, 0), "a0", None, S.PENDING, {}, 500)])
+
+    batch = await store.batch("t", batch_id)
+    assert batch is not None
+    children = await store.children(batch)
+
+    assert batch.state is BatchState.PENDING
+    assert {child.state for child in children} == {S.PENDING}
+    assert children[0].updated_at_ms >= NOW_MS

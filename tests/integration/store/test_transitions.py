@@ -9,7 +9,7 @@ import pytest
 from quarterdeck.contracts.events import EventRecord
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.contracts.states import LEGAL, NEVER_RAN, RANK, TERMINAL, CommandState, may_move, settle
-from quarterdeck.core.store import Move, Store, Verdict
+from quarterdeck.core.store import Amendment, HandOver, Move, Store, Verdict
 from tests.integration.store.samples import a_command
 
 S = CommandState
@@ -154,3 +154,27 @@ async def test_unknown_command_is_answered_and_leaves_nothing(store: Store) -> N
 
     assert [outcome.verdict for outcome in written.outcomes] == [Verdict.UNKNOWN]
     assert written.entries == []
+
+
+@pytest.mark.parametrize("by", ["t/other", "other/a1", "a1", "t/a1/x"])
+async def test_a_report_of_another_agent_s_command_changes_nothing(store: Store, by: str) -> None:
+    """I11, S1-26: an agent speaks only for what it was ordered itself."""
+    command_id = await _bring(store, S.SENT)
+
+    written = await store.apply([Move(command_id, 1, S.SUCCEEDED, NOW_MS, by=by)])
+    await store.amend([Amendment(command_id, 1, {"stdout_bytes": 7}, by)])
+    await store.hand_over([HandOver(command_id, 1, returned=True, by=by)])
+
+    view = await store.command("t", command_id)
+    assert [outcome.verdict for outcome in written.outcomes] == [Verdict.FOREIGN]
+    assert written.entries == []
+    assert view is not None
+    assert (view.state, view.stdout.length) == (S.SENT, 0)
+
+
+async def test_an_agent_may_report_its_own(store: Store) -> None:
+    command_id = await _bring(store, S.SENT)
+
+    written = await store.apply([Move(command_id, 1, S.SUCCEEDED, NOW_MS, by="t/a1")])
+
+    assert [outcome.verdict for outcome in written.outcomes] == [Verdict.APPLIED]

@@ -31,7 +31,7 @@ def test_reports_of_one_pull_become_one_move_with_all_times() -> None:
     """S4-18, S4-20: accepted, started and result in one pull are one transition."""
     stories = read([_accepted(), Started(at_ms=20, **_WHO), _result(exit_code=0, started_at_ms=20)])  # type: ignore[arg-type]
 
-    move = move_of(stories[0], WELL)
+    move = move_of("t", stories[0], WELL)
 
     assert len(stories) == 1
     assert move is not None
@@ -41,7 +41,7 @@ def test_reports_of_one_pull_become_one_move_with_all_times() -> None:
 
 def test_a_late_acceptance_does_not_take_a_result_back() -> None:
     """I1"""
-    move = move_of(read([_result(), _accepted()])[0], WELL)
+    move = move_of("t", read([_result(), _accepted()])[0], WELL)
 
     assert move is not None
     assert move.to is CommandState.SUCCEEDED
@@ -60,14 +60,14 @@ def test_progress_amends_without_a_move() -> None:
     """S4-19"""
     story = read([Progress(at_ms=7, stdout=StreamReport(length=5, tail=b"hello"), **_WHO)])[0]  # type: ignore[arg-type]
 
-    assert move_of(story, WELL) is None
+    assert move_of("t", story, WELL) is None
     assert story.fields == {"last_output_at_ms": 7, "stdout_bytes": 5, "stdout_tail": b"hello"}
 
 
 def test_rejection_carries_its_reason() -> None:
     story = read([Rejected(at_ms=7, reason="invalid_payload", error="payload: expected …", **_WHO)])[0]  # type: ignore[arg-type]
 
-    move = move_of(story, WELL)
+    move = move_of("t", story, WELL)
 
     assert move is not None
     assert move.to is CommandState.REJECTED
@@ -77,7 +77,7 @@ def test_rejection_carries_its_reason() -> None:
 def test_returned_and_stop_acknowledgement_move_nothing() -> None:
     stories = read([Returned(at_ms=1, **_WHO), TerminateAcked(at_ms=1, **_WHO)])  # type: ignore[arg-type]
 
-    assert stories == [Story("c1", 1, returned=True, stop_acked=True)]
+    assert stories == [Story("c1", 1, "a1", returned=True, stop_acked=True)]
 
 
 def test_digest_is_judged_only_where_both_sides_gave_one() -> None:
@@ -94,7 +94,7 @@ def test_mismatched_digest_is_recorded_as_not_verified() -> None:
     """I4"""
     story = read([_result(stdout=StreamReport(length=1, sha256=b"\x01", tail=b"x"))])[0]
 
-    move = move_of(story, Verified(stdout=False, stderr=True))
+    move = move_of("t", story, Verified(stdout=False, stderr=True))
 
     assert move is not None
     assert (move.fields["stdout_verified"], move.fields["stdout_sha256"]) == (0, "01")

@@ -15,6 +15,7 @@ from quarterdeck.core.store import Outcome, Verdict
 log = structlog.get_logger()
 
 _WRITTEN = frozenset({Verdict.APPLIED, Verdict.CREATED})
+_REFUSED = frozenset({Verdict.ILLEGAL, Verdict.UNKNOWN, Verdict.FOREIGN})
 
 
 def count_ends(outcomes: Sequence[Outcome], now_ms: int, errors: Mapping[str, str] | None = None) -> None:
@@ -25,7 +26,7 @@ def count_ends(outcomes: Sequence[Outcome], now_ms: int, errors: Mapping[str, st
             _ended(outcome, (now_ms - outcome.created_at_ms) / 1000, error)
         elif outcome.verdict is Verdict.BEHIND:
             metrics.REPORTS_STALE.inc()
-        elif outcome.verdict in {Verdict.ILLEGAL, Verdict.UNKNOWN}:
+        elif outcome.verdict in _REFUSED:
             log.warning("command.report_refused", command_id=outcome.command_id, verdict=outcome.verdict.name)
 
 

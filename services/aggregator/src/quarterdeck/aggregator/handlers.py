@@ -38,6 +38,7 @@ class Story(msgspec.Struct):
 
     command_id: str
     attempt: int
+    agent_id: str
     to: CommandState | None = None
     at_ms: int = 0
     fields: dict[str, Any] = {}
@@ -51,25 +52,30 @@ class Story(msgspec.Struct):
 
 
 def read(reports: Iterable[Report]) -> list[Story]:
-    """One story per (command, attempt), in the order of first mention."""
-    stories: dict[tuple[str, int], Story] = {}
+    """One story per (command, attempt, agent), in the order of first mention."""
+    stories: dict[tuple[str, int, str], Story] = {}
     for report in reports:
-        key = report.command_id, report.attempt
+        key = report.command_id, report.attempt, report.agent_id
         story = stories.get(key)
         if story is None:
-            story = stories[key] = Story(report.command_id, report.attempt)
+            story = stories[key] = Story(*key)
         _tell(story, report)
     return list(stories.values())
 
 
-def move_of(story: Story, verified: Verified) -> Move | None:
+def by(tenant: str, story: Story) -> str:
+    """Whose word it is; the store refuses it when the command is not that agent's."""
+    return f"{tenant}/{story.agent_id}"
+
+
+def move_of(tenant: str, story: Story, verified: Verified) -> Move | None:
     """The transition that a story asks for; None when it only amends."""
     if story.to is None:
         return None
     fields = dict(story.fields)
     if story.result is not None:
         fields |= _result_fields(story.result, verified)
-    return Move(story.command_id, story.attempt, story.to, story.at_ms, fields)
+    return Move(story.command_id, story.attempt, story.to, story.at_ms, fields, by=by(tenant, story))
 
 
 def digest_matches(stream: StreamReport) -> bool | None:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from quarterdeck.aggregator.digests import ALL_WELL, Digests
-from quarterdeck.aggregator.handlers import Story, Verified, move_of, read
+from quarterdeck.aggregator.handlers import Story, Verified, by, move_of, read
 from quarterdeck.contracts import codec, streams, subjects
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.reports import Report, ReportBatch
@@ -15,7 +15,7 @@ from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.bus import Bus, ConsumerShape, Incoming
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
-from quarterdeck.core.store import HandOver, Store
+from quarterdeck.core.store import Amendment, HandOver, Store
 
 REPORTS = ConsumerShape(
     stream=streams.REPORTS, durable="aggregator", filter=subjects.ALL_REPORTS, max_batch=300
@@ -55,15 +55,15 @@ class Intake:
         moves = [
             move
             for story, digests in zip(stories, verified, strict=True)
-            if (move := move_of(story, digests))
+            if (move := move_of(tenant, story, digests))
         ]
         amended = [
-            (story.command_id, story.attempt, story.fields)
+            Amendment(story.command_id, story.attempt, story.fields, by(tenant, story))
             for story in stories
             if story.to is None and story.fields
         ]
         returned = [
-            HandOver(story.command_id, story.attempt, returned=True, look_in_ms=0)
+            HandOver(story.command_id, story.attempt, returned=True, look_in_ms=0, by=by(tenant, story))
             for story in stories
             if story.returned
         ]

@@ -1,6 +1,7 @@
 """Command state in Redis: one script per transition, with its event in the same act. The only importer of `redis`."""
 
 from quarterdeck.core.store.shapes import (
+    Amendment,
     Child,
     Due,
     HandOver,
@@ -18,6 +19,7 @@ from quarterdeck.core.store.store import Store, StoreSettings
 from quarterdeck.core.store.views import BatchView, CommandView, Cursor, Page, StreamView
 
 __all__ = [
+    "Amendment",
     "BatchView",
     "Child",
     "CommandView",

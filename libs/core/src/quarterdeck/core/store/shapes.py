@@ -36,6 +36,18 @@ class Move(msgspec.Struct, frozen=True, array_like=True):
     """Hash fields to write if the move applies; those that are no secret and no bulk are told in the event too."""
     look_in_ms: int = 0
     """When to look at the command again although nothing happened; 0: the state's default."""
+    by: str = ""
+    """`tenant/agent` whose report asks for it; the move is FOREIGN when the command is not theirs. Empty: our own."""
+
+
+class Amendment(msgspec.Struct, frozen=True, array_like=True):
+    """Fields of an unfinished command that change nothing of its state."""
+
+    command_id: str
+    attempt: int
+    fields: dict[str, Any]
+    by: str = ""
+    """As in Move."""
 
 
 class Child(msgspec.Struct, frozen=True, array_like=True):
@@ -97,6 +109,8 @@ class Verdict(IntEnum):
     CREATED = 5
     EXISTS = 6
     """A child that an earlier delivery had created; `state` and `attempt` are today's."""
+    FOREIGN = 7
+    """The agent that reported it is not the one it was ordered from: nothing changed."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -159,3 +173,5 @@ class HandOver(msgspec.Struct, frozen=True, array_like=True):
     returned: bool
     fields: dict[str, Any] = {}
     look_in_ms: int = SETTLE_MS
+    by: str = ""
+    """As in Move."""

@@ -12,6 +12,7 @@ from quarterdeck.contracts.states import BatchState, CommandState
 from quarterdeck.core.store import keys
 from quarterdeck.core.store.connection import ScriptRunner
 from quarterdeck.core.store.shapes import (
+    Amendment,
     Child,
     Due,
     HandOver,
@@ -35,7 +36,9 @@ def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
     return {
         "command_type": spec.command_type,
         "created_at_ms": created_at_ms,
-        "deadline_at_ms": created_at_ms + delivery_ms + (spec.grace_ms if spec.runs_from_creation else RUN_SLACK_MS),
+        "deadline_at_ms": created_at_ms
+        + delivery_ms
+        + (spec.grace_ms if spec.runs_from_creation else RUN_SLACK_MS),
         "run_limit_ms": 0 if spec.runs_from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
         "max_attempts": spec.retry.max_attempts,
         "backoff_ms": spec.retry.backoff_ms,
@@ -137,9 +140,9 @@ class Writes:
                 outcomes[index] = outcome
         return Written(outcomes=[outcome for outcome in outcomes if outcome], entries=entries)
 
-    async def amend(self, changes: Sequence[tuple[str, int, dict[str, Any]]]) -> None:
-        """Sets fields of unfinished commands without a transition. `changes`: (command_id, attempt, fields)."""
-        groups = _by_shard((change[0], index) for index, change in enumerate(changes))
+    async def amend(self, changes: Sequence[Amendment]) -> None:
+        """Sets fields of unfinished commands without a transition."""
+        groups = _by_shard((change.command_id, index) for index, change in enumerate(changes))
         await self._runner.run_many(
             "amend", [(shard, [changes[index] for index in indexes]) for shard, indexes in groups.items()]
         )

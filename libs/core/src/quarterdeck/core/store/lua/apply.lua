@@ -4,6 +4,8 @@ for _, item in ipairs(request[1]) do
   local c = read_command(id)
   if not c then
     note(2, id)
+  elseif not may_speak(c, item[7]) then
+    note(7, id, c)
   else
     note(move(id, c, item[2], item[3], item[4], item[5], item[6]), id, c)
   end

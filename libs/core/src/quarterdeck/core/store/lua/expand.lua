@@ -12,7 +12,8 @@ for _, child in ipairs(request[5]) do
   if c then
     note(6, id, c)
   else
-    local fields = {agent_id = agent_id, guest = guest, state = 'pending', attempt = 1, version = 1}
+    local fields = {agent_id = agent_id, guest = guest, state = 'pending', attempt = 1, version = 1,
+                    updated_at_ms = now}
     for name, value in pairs(shared) do fields[name] = value end
     write_hash(key_command(id), fields)
     redis.call('ZADD', key_index_commands(tenant), 0, id)

@@ -1,9 +1,9 @@
--- Where a `sent` command stands with the gateways. request = {{id, attempt, returned, fields, look_in_ms}, …}
+-- Where a `sent` command stands with the gateways. request = {{id, attempt, returned, fields, look_in_ms, by}, …}
 -- returned: a gateway proved that it never wrote the order. Otherwise it is about to be handed over (again).
 for _, item in ipairs(request) do
   local id = item[1]
   local c = read_command(id)
-  if c and c.attempt == item[2] and (c.state == 'sent' or c.state == 'terminating') then
+  if c and may_speak(c, item[6]) and c.attempt == item[2] and (c.state == 'sent' or c.state == 'terminating') then
     if item[3] then
       redis.call('HSET', key_command(id), 'returned', 1)
     else

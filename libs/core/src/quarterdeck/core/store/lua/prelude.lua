@@ -139,6 +139,11 @@ local function enter(id, c, to, at, fields, look_in)
   return again and 4 or 1
 end
 
+-- Whether `by` (tenant/agent, or empty for our own services) may speak for this command.
+local function may_speak(c, by)
+  return by == '' or by == c.tenant .. '/' .. c.agent_id
+end
+
 -- Order of truth is (attempt, rank). Answers the verdict of shapes.Verdict.
 local function move(id, c, attempt, to, at, fields, look_in)
   if attempt < c.attempt then return 0 end
