@@ -42,16 +42,23 @@ class Supervisor:
         self._policy = policy
         self._units: dict[str, Unit] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._pids: dict[str, int] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that was started, ready or not, in that order."""
+        return list(self._units)
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids of the last starts, by name."""
-        return {name: unit.child.pid for name, unit in self._units.items()}
+        """Process ids by name, each of the last start that became ready."""
+        return dict(self._pids)
 
     async def start(self, name: str, unit: Unit) -> None:
         """Starts `unit` and keeps it running from now on. Raises EmbeddedServerError when it never becomes ready."""
         self._units[name] = unit
         await unit.start()
+        self._pids[name] = unit.child.pid
         self._watches[name] = asyncio.create_task(self._watch(name, unit), name=f"watch {name}")
 
     async def start_all(self, units: dict[str, Unit]) -> None:
@@ -69,11 +76,12 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stops what is left, the last started first."""
-        for name in reversed(list(self._units)):
+        for name in reversed(self.names):
             await self.stop(name)
 
     async def _stop_one(self, name: str) -> None:
         unit, watch = self._units.pop(name), self._watches.pop(name, None)
+        self._pids.pop(name, None)
         if watch is not None:  # first the watch: nothing may be started behind the stop
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
@@ -95,5 +103,6 @@ class Supervisor:
             except (EmbeddedServerError, OSError) as error:
                 # Still running but not ready, or ended again: the next turn of the loop finds out.
                 log.warning("supervisor.restart_not_ready", child=name, error=str(error).partition("\n")[0])
+            self._pids[name] = unit.child.pid
             self._on_restart(name)
             log.info("supervisor.child_restarted", child=name, pid=unit.child.pid)

@@ -97,12 +97,11 @@ class EmbeddedSystem:
         self._ready = None
         for path in self._ready_paths():
             ready_file.remove(path)
-        brokers = (NATS, REDIS)
-        await self._supervisor.stop(*self._agents)
-        gateways = [name for name in self._supervisor.pids if "gateway" in name]
-        await self._supervisor.stop(*gateways)
-        await self._supervisor.stop(*(name for name in self._supervisor.pids if name not in brokers))
-        await self._supervisor.stop(*brokers)
+        brokers = {NATS, REDIS}
+        services = [name for name in self._supervisor.names if name not in brokers | self._agents.keys()]
+        gateways = [name for name in services if name.startswith((QUIC_GATEWAY, GRPC_GATEWAY))]
+        for tier in (list(self._agents), gateways, services, list(brokers)):
+            await self._supervisor.stop(*tier)
 
     def _check_ports(self) -> None:
         wanted = (
