@@ -30,14 +30,13 @@ class _Watcher:
         self._wake.set()
 
     async def stream(self) -> AsyncIterator[bytes]:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
+        while self._waiting or not self._ended:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
             waiting, self._waiting = self._waiting, []
             if waiting:
                 yield b"".join(waiting)
-            elif self._ended:
-                return
 
 
 _watchers: list[_Watcher] = []
