@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 
 import nats.errors
+import structlog
 
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus, Outgoing, Patience, ensure_streams
@@ -75,6 +76,34 @@ async def test_client_that_the_server_threw_out_is_replaced(own_bus: Bus) -> Non
     assert ack.stream == FEED
 
 
+async def test_crash_in_a_callback_ends_no_connection(own_bus: Bus, nats_server: NatsServer) -> None:
+    """A bug of ours must not leave a bus that is dead and says nothing."""
+    crashes = 0
+
+    def explode_once() -> None:
+        nonlocal crashes
+        crashes += 1
+        if crashes == 1:
+            raise ZeroDivisionError
+
+    own_bus.on_reconnect(explode_once)
+
+    await nats_server.restart()
+
+    assert (await own_bus.publish(EVENT, timeout_s=30)).stream == FEED
+
+
+async def test_password_in_the_url_is_not_logged(shared_nats_url: str) -> None:
+    """S1-23: logs hold no secrets."""
+    url = shared_nats_url.replace("nats://", "nats://quarterdeck:canary@")
+    with structlog.testing.capture_logs() as lines:
+        bus = await Bus.connect(url, name="secretive")
+        await bus.close()
+
+    assert any(line["event"] == "bus.connected" for line in lines)
+    assert "canary" not in str(lines)
+
+
 async def test_reconnects_are_announced(own_bus: Bus, nats_server: NatsServer) -> None:
     again = asyncio.Event()
     own_bus.on_reconnect(again.set)
@@ -113,7 +142,7 @@ async def test_private_parts_of_nats_py_are_where_we_look(shared_nats_url: str) 
     received: list[Delivery] = []
     subscription = await client.listen("spot", "", received.append)
 
-    await client.write([b"PUB spot 2\r\nhi\r\n"])
+    await client.write(b"PUB spot 2\r\nhi\r\n")
     await client.flush()
 
     assert received == [Delivery("spot", "", b"hi", None)]

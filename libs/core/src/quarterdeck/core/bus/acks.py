@@ -9,6 +9,7 @@ from typing import Final
 
 from quarterdeck.core.bus.connection import Connection
 from quarterdeck.core.bus.messages import Incoming
+from quarterdeck.core.bus.wire import encode_publish
 
 _NANOS: Final = 1_000_000_000
 _FIRST_DELAY_S: Final = 0.2
@@ -28,22 +29,22 @@ class Acks:
 
     def ack(self, messages: Iterable[Incoming]) -> None:
         """Done."""
-        send = self._connection.send
-        for message in messages:
-            send(message.reply, b"+ACK")
+        self._answer(messages, b"+ACK")
 
     def nak(self, messages: Iterable[Incoming], *, delay_s: float) -> None:
         """Not done; deliver again after `delay_s`."""
         body = b"-NAK" if delay_s <= 0 else b'-NAK {"delay": %d}' % int(delay_s * _NANOS)
-        for message in messages:
-            self._connection.send(message.reply, body)
+        self._answer(messages, body)
 
     def in_progress(self, messages: Iterable[Incoming]) -> None:
         """Being worked on; the wait starts anew."""
-        for message in messages:
-            self._connection.send(message.reply, b"+WPI")
+        self._answer(messages, b"+WPI")
 
     def terminate(self, messages: Iterable[Incoming]) -> None:
         """Never deliver again. On a work-queue stream this removes the message."""
+        self._answer(messages, b"+TERM")
+
+    def _answer(self, messages: Iterable[Incoming], body: bytes) -> None:
+        # The reply subjects are the server's own: nothing to check.
         for message in messages:
-            self._connection.send(message.reply, b"+TERM")
+            self._connection.send_command(encode_publish(message.reply, body))

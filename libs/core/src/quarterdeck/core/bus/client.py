@@ -66,11 +66,11 @@ class WireClient(Client):
         await subscription.unsubscribe()
         await self._flush_pending(force_flush=True)
 
-    async def write(self, commands: list[bytes]) -> None:
-        """Write whole protocol commands at once and wait while the socket is full. Raises OSError."""
+    async def write(self, commands: bytes) -> None:
+        """Write whole protocol commands and wait while the socket is full. Raises OSError."""
         if self._transport is None or not self.is_connected:
             raise nats.errors.ConnectionClosedError
-        self._transport.writelines(commands)
+        self._transport.write(commands)
         await self._transport.drain()  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
