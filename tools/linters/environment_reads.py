@@ -1,4 +1,4 @@
-"""The environment is read only by entry points: main.py, __main__.py and the embedded demo.
+"""The environment is read only by entry points: main.py and __main__.py.
 
 Why: settings are built once and handed down, so that a test can start two services with different settings
 in one process and a reader finds every knob in a settings.py. A library that looks into os.environ at call
@@ -12,7 +12,7 @@ from tools.linters.source import Finding, SourceFile
 
 NAME = "environment-read"
 
-_HOMES = ("main.py", "__main__.py", "embedded/demo.py")
+_HOMES = ("main.py", "__main__.py")
 _READERS = frozenset({"environ", "environb", "getenv", "getenvb"})
 
 

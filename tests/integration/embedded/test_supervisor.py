@@ -57,7 +57,7 @@ class Restarts:
 
 
 async def test_killed_child_is_started_again_and_reported(tmp_path: Path) -> None:
-    """Issue of every crash: a new process id, told to whoever keeps the ready file."""
+    """A crash gives a new process id, told to whoever keeps the ready file."""
     restarts = Restarts()
     supervisor = Supervisor(SystemClock(), restarts.note, QUICK)
     await supervisor.start("sleeper", ShellUnit(tmp_path, "sleeper", "exec sleep 1000"))
