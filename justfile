@@ -82,10 +82,10 @@ _debian: setup
 requirements: setup
     {{ python }} tests/requirements.py
 
-# Start the whole system with four local agents and leave it running; Ctrl-C stops it.
+# Start the whole system and leave it running; Ctrl-C stops it. Options replace the four local agents.
 [group('run')]
-up *options: setup
-    .venv/bin/quarterdeck up --agents 4 {{ options }}
+up *options="--agents 4": setup
+    .venv/bin/quarterdeck up {{ options }}
 
 # Start the whole system with four agents, run and stop batches on them, and leave nothing behind.
 [group('run')]
