@@ -23,7 +23,7 @@ _NAMED_FIELD: Final = re.compile(r"^Object (?:missing required|contains unknown)
 def decode_body(raw: bytes, kind: type[T]) -> T:
     """Raises MalformedBody when `raw` is no JSON, InvalidInput naming the field when it is no `kind`."""
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return msgspec.json.decode(raw.decode(), type=kind)  # JSON is UTF-8, also where we pass it on unread
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

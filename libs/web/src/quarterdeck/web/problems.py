@@ -49,7 +49,8 @@ ROWS: Final[dict[type[QuarterdeckError], Row]] = {
     InvalidEventId: Row(400),
     PayloadTooLarge: Row(413),
     IdempotencyConflict: Row(422),
-    BodyTooLarge: Row(413, headers={"Connection": "close"}),
+    # No `Connection: close`: closing on unread bytes resets the connection, and the client never sees the answer.
+    BodyTooLarge: Row(413),
     NotFound: Row(404),
     UnknownAgent: Row(404, members={"unknown": "agent_ids"}),
     MethodNotAllowed: Row(405),
