@@ -16,6 +16,7 @@ from quarterdeck.agent.settings import ServerAddress
 from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.registry import Registry
+from quarterdeck.core.runtime.collector import calm_collector
 from quarterdeck.testing.fleet import Fleet, FleetSettings
 from tests.benchmarks.companion import Benchmark, run_companion
 
@@ -48,6 +49,7 @@ async def main(benchmark: Benchmark) -> None:
     )
     bus = await Bus.connect(arguments.nats, name="benchmark-fleet")
     fleet = await Fleet.open(_settings(arguments), Registry(bus))
+    calm_collector()  # or the fleet would be what is measured
     benchmark.tell({"linked": len(fleet.agents)})
     while (wish := await benchmark.hear()) is not None:
         await _obey(fleet, wish)

@@ -16,6 +16,7 @@ from quarterdeck.core import logging, telemetry
 from quarterdeck.core.bus import Bus, ensure_streams
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.registry import Registry
+from quarterdeck.core.runtime.collector import calm_collector
 from quarterdeck.core.runtime.health import Health
 from quarterdeck.core.runtime.http import HealthServer
 from quarterdeck.core.runtime.service import PLAIN, Service, ServiceContext, Wants
@@ -58,6 +59,7 @@ async def _live(factory: Callable[[], Service], settings: CoreSettings, wants: W
     _stop_on_signals(health, stopping)
     ctx = await _assemble(service_id, settings, wants, health, stopping)
     server = HealthServer(health)
+    calm_collector()
     try:
         if wants.health_server:
             await server.start(settings.http_host, settings.http_port, settings.http_port_file)
