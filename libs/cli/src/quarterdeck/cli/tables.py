@@ -55,6 +55,13 @@ def ending(row: Row) -> str:
     return str(row.state).replace("_", " ")
 
 
+def detail(row: Row) -> str:
+    """What is to be said besides `ending`; nothing when the exit code says it all."""
+    if row.state is S.FAILED and (row.exit_code is not None or row.signal is not None):
+        return ""
+    return row.error or row.reason or ""
+
+
 def counts_line(board: Board) -> str:
     """`3 succeeded, 1 failed`."""
     counts = board.counts
@@ -70,7 +77,7 @@ def outcome_table(rows: Sequence[Row]) -> Table:
             Text(ending(row), style=STATE_STYLES[row.state]),
             _duration(row),
             _sizes(row),
-            text(row.error or row.reason or ""),
+            text(detail(row)),
         )
     if len(rows) > _SHOWN_ROWS:
         made.add_row(Text(f"… and {len(rows) - _SHOWN_ROWS} more", style="dim"))

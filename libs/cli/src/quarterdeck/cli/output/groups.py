@@ -12,9 +12,10 @@ from rich.rule import Rule
 from rich.text import Text
 
 from quarterdeck.cli.board import Board, Row
+from quarterdeck.cli.escaping import escape
 from quarterdeck.cli.folding import fold
 from quarterdeck.cli.screen import Screen
-from quarterdeck.cli.tables import STATE_STYLES, ending
+from quarterdeck.cli.tables import STATE_STYLES, detail, ending
 from quarterdeck.cli.watch import Chunk
 from quarterdeck.contracts.output import OutputStream
 
@@ -91,10 +92,8 @@ class Groups:
         for members in self._book.groups:
             self._screen.show(Rule(_headline(members), align="left"))
             first = members[0]
-            if first.error:
-                self._screen.note(
-                    first.error if len(members) == 1 else str(first.reason or first.error), "yellow"
-                )
+            if said := detail(first) if len(members) == 1 else first.reason:
+                self._screen.note(escape(said), "yellow")
             for stream in OutputStream:
                 await self._show(first, stream)
 
