@@ -17,6 +17,7 @@ from quarterdeck.core.store import Move
 from quarterdeck.testing.eventually import eventually
 from tests.integration.api.deck import Deck
 from tests.integration.broadcaster.stage import (
+    Frame,
     RawWatcher,
     Stream,
     new_batch,
@@ -115,7 +116,7 @@ async def test_a_batch_ends_only_when_every_child_was_told(stage: Deck) -> None:
     await stage.relay.publish([end])
     path = f"/api/batch_commands/{batch_id}/events"
     async with watching(stage, path) as stream, watching(stage, path, **{"from": "now"}) as other:
-        frames = []
+        frames: list[Frame] = []
         while not frames or frames[-1].data.get("type") != "batch.completed":
             frame = await stream.next()
             assert frame is not None

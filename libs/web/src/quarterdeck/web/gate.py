@@ -34,7 +34,7 @@ class Gate:
         ticket_paths: re.Pattern[str],
         problem: Callable[[QuarterdeckError, str], Problem],
     ) -> None:
-        self._application = application
+        self.application = application
         self._authenticator = authenticator
         self._tickets = tickets
         self._public_paths = public_paths
@@ -43,7 +43,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
-            return await self._application(scope, receive, send)
+            return await self.application(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         status = 500
 
@@ -62,7 +62,7 @@ class Gate:
             traceparent = headers.get(_TRACEPARENT)
             parent = {_TRACEPARENT.decode(): traceparent.decode("latin-1")} if traceparent else None
             with telemetry.span(telemetry.HTTP_REQUEST, parent):
-                await self._application(scope, receive, counted_send)
+                await self.application(scope, receive, counted_send)
         finally:
             route = scope.get("path_template") or _UNMATCHED
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()

@@ -30,7 +30,7 @@ class ApiService:
 
     async def run(self, ctx: ServiceContext) -> None:
         roster = LinkRoster(ctx.registry, ctx.clock)
-        parts = self._assemble(ctx, roster)
+        parts = assemble(ctx, self._settings, roster)
         server = HttpServer(
             api_application(parts),
             HttpSettings(
@@ -59,19 +59,21 @@ class ApiService:
         await roster.start()
         ctx.ready()
 
-    def _assemble(self, ctx: ServiceContext, roster: LinkRoster) -> Parts:
-        relay = Relay(ctx.bus, ctx.store)
-        return Parts(
-            settings=self._settings,
-            clock=ctx.clock,
-            bus=ctx.bus,
-            store=ctx.store,
-            registry=ctx.registry,
-            roster=roster,
-            fleet=Fleet(ctx.registry, roster),
-            health=ctx.health,
-            intake=Intake(ctx.store, relay),
-            halts=Halts(ctx.store, relay, ctx.clock),
-            completions=Completions(ctx.bus),
-            tickets=Tickets(ctx.registry, ctx.clock),
-        )
+
+def assemble(ctx: ServiceContext, settings: ApiSettings, roster: LinkRoster) -> Parts:
+    """All that the routes stand on. Starts nothing."""
+    relay = Relay(ctx.bus, ctx.store)
+    return Parts(
+        settings=settings,
+        clock=ctx.clock,
+        bus=ctx.bus,
+        store=ctx.store,
+        registry=ctx.registry,
+        roster=roster,
+        fleet=Fleet(ctx.registry, roster),
+        health=ctx.health,
+        intake=Intake(ctx.store, relay),
+        halts=Halts(ctx.store, relay, ctx.clock),
+        completions=Completions(ctx.bus),
+        tickets=Tickets(ctx.registry, ctx.clock),
+    )

@@ -1,0 +1,82 @@
+"""One port: the api passes the watch paths on to the broadcaster, as they come, and nothing else."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from quarterdeck.api.settings import ApiSettings
+from quarterdeck.broadcaster.service import BroadcasterService
+from quarterdeck.broadcaster.settings import BroadcasterSettings
+from quarterdeck.contracts.states import CommandState as S
+from quarterdeck.core import metrics
+from quarterdeck.testing.eventually import eventually
+from tests.integration.api.deck import Deck, brokers, context_of, running, running_api
+from tests.integration.broadcaster.stage import new_command, watching
+
+
+@pytest.fixture(params=["tcp", "unix"])
+async def one_port(
+    request: pytest.FixtureRequest, shared_nats_url: str, shared_redis_url: str, tmp_path: Path
+) -> AsyncIterator[Deck]:
+    """`deck.http` reaches an api that forwards to a broadcaster over TCP or a Unix socket."""
+    behind = BroadcasterSettings(
+        port_file=tmp_path / "broadcaster.port",
+        unix_socket=tmp_path / "b.sock" if request.param == "unix" else None,
+    )
+    async with brokers(shared_nats_url, shared_redis_url) as deck:
+        async with running(BroadcasterService(behind), context_of(deck.bus, deck.store, "broadcaster")):
+            port = (tmp_path / "broadcaster.port").read_text().strip()
+            url = f"unix://{tmp_path}/b.sock" if request.param == "unix" else f"http://127.0.0.1:{port}"
+            front = ApiSettings(port=0, port_file=tmp_path / "api.port", broadcaster_url=url)
+            async with running_api(deck, front) as deck.http:
+                deck.url = str(deck.http.base_url)
+                yield deck
+
+
+async def test_a_stream_comes_through_as_it_happens_and_resumes(one_port: Deck) -> None:
+    """S4-22"""
+    view = await new_command(one_port)
+    path = f"/api/command/{view.command_id}/events"
+    async with watching(one_port, path) as stream:
+        await stream.until("command")
+        await one_port.output(view, b"live\n", 0)
+        output = await stream.next()
+        assert output is not None and output.bytes == b"live\n"
+    await one_port.move(view.command_id, S.UNREACHABLE)
+    async with watching(one_port, path, last_event_id=output.id) as stream:
+        frames = await stream.rest()
+    assert [frame.event for frame in frames] == ["command", "end"]
+    answer = await one_port.http.get(path, headers={"Last-Event-ID": frames[0].id})
+    assert answer.status_code == 204
+
+
+async def test_a_watcher_that_leaves_takes_its_upstream_with_it(one_port: Deck) -> None:
+    """S1-14"""
+    view = await new_command(one_port)
+    before = metrics.WATCHERS._value.get()
+    async with watching(one_port, f"/api/command/{view.command_id}/events") as stream:
+        await stream.until("snapshot")
+        assert metrics.WATCHERS._value.get() == before + 1
+    await eventually(lambda: metrics.WATCHERS._value.get() == before)
+
+
+async def test_the_broadcaster_decides_who_may_watch(one_port: Deck) -> None:
+    """S0-27"""
+    async with httpx.AsyncClient(base_url=one_port.url) as stranger:
+        assert (await stranger.get("/api/events")).status_code == 401
+        ticket = (await one_port.http.post("/api/tickets")).json()["ticket"]
+        async with stranger.stream("GET", "/api/events", params={"ticket": ticket}) as response:
+            assert response.status_code == 200
+        assert (await stranger.get("/api/events", params={"ticket": ticket})).status_code == 401
+    assert (await one_port.http.get("/api/agents")).status_code == 200
+
+
+async def test_a_broadcaster_that_is_away_is_503(deck: Deck, tmp_path: Path) -> None:
+    """S4-36"""
+    settings = ApiSettings(port=0, port_file=tmp_path / "p", broadcaster_url=f"unix://{tmp_path}/nobody.sock")
+    async with running_api(deck, settings) as client:
+        answer = await client.get("/api/events")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert "retry-after" in answer.headers
