@@ -19,7 +19,7 @@ from quarterdeck.core.store import keys
 from quarterdeck.core.store.pipelining import Command, Pipelines
 from quarterdeck.core.store.scripts import Lifetimes, load
 
-_TIMEOUT_S: Final = 5.0
+_CONNECT_TIMEOUT_S: Final = 5.0
 _AWAY: Final = ("NOSHARD", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM")
 """Error replies that mean: not now."""
 
@@ -30,8 +30,8 @@ class ScriptRunner:
     def __init__(self, url: str, lifetimes: Lifetimes) -> None:
         self._client = redis.asyncio.Redis.from_url(
             url,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
+            socket_timeout=None,  # Pipelines times whole round trips: redis-py would time each answer
+            socket_connect_timeout=_CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )

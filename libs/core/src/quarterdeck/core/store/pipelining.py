@@ -16,6 +16,8 @@ from quarterdeck.contracts.errors import Unavailable
 
 _LANES: Final = 2
 _MOST_PER_PIPELINE: Final = 512
+_TIMEOUT_S: Final = 5.0
+"""For one round trip. A connection whose answers were not awaited is closed by redis-py, never used again."""
 
 Command = tuple[Any, ...]
 
@@ -39,7 +41,7 @@ class Pipelines:
         futures = [loop.create_future() for _ in commands]
         self._queue.extend(zip(commands, futures, strict=True))
         self._queued.set()
-        return await asyncio.gather(*futures)
+        return [await futures[0]] if len(futures) == 1 else await asyncio.gather(*futures)
 
     async def close(self) -> None:
         for lane in self._lanes:
@@ -63,7 +65,8 @@ class Pipelines:
         for command, _ in taken:
             pipeline.execute_command(*command)
         try:
-            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            async with asyncio.timeout(_TIMEOUT_S):
+                answers: list[Any] = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
             answers = [Unavailable(f"redis: {error}")] * len(taken)
         except asyncio.CancelledError:
