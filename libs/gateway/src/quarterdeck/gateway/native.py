@@ -21,8 +21,10 @@ from quarterdeck.gateway.send_queue import SendQueue, StreamKey
 from quarterdeck.gateway.stream_writer import WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
-_ACK_DELAY_S: Final = 0.01
+_ACK_DELAY_S: Final = 0.2
 """ReportAcks are in no hurry, and a frame costs more than what is in it: they go along with what comes next, or now."""
+_WAITING_ACKS: Final = 256
+"""So many do not wait: an agent keeps what is not acknowledged, and starts nothing new when it keeps too much."""
 
 
 class NativeLink:
@@ -146,7 +148,9 @@ class NativeLink:
         self._inbox.reported(report_seqs)
         if not self._retired:
             self._queue.ack_reports(report_seqs)
-            if self._sender is None and self._ack_timer is None:
+            if self._queue.waiting_report_acks >= _WAITING_ACKS:
+                self._wake()
+            elif self._sender is None and self._ack_timer is None:
                 self._ack_timer = asyncio.get_running_loop().call_later(_ACK_DELAY_S, self._wake)
 
     # ---- To the agent ----

@@ -59,6 +59,10 @@ class SendQueue:
     def __bool__(self) -> bool:
         return bool(self._control or self._report_seqs or self._output_acks or self._orders)
 
+    @property
+    def waiting_report_acks(self) -> int:
+        return len(self._report_seqs)
+
     def put(self, message: pb.GatewayMessage) -> None:
         """Control: goes before all orders."""
         self._control.append(message.SerializeToString())
