@@ -17,6 +17,9 @@ Link = Found | Recently | Gone
 Find = Callable[[str, str], Link]
 """(tenant, agent_id) → its link, or how long it has had none."""
 
+_CLOCK_GRAIN_MS: Final = 50
+"""Single commands that were created within this much travel in one order message."""
+
 RETRY_MS: Final = 500
 """Until the next try after a gateway was busy or had lost the link."""
 
@@ -105,11 +108,15 @@ def group_chunks(
         if chunk.batch_id is not None:
             whole.append((_envelope(chunk, headers), list(chunk.items)))
         else:
-            # Where the timeout runs from creation, what is left of it differs from command to command.
-            own_clock = chunk.created_at_ms if chunk.spec.runs_from_creation else 0
+            # Where the timeout runs from creation, what is left of it differs from command to command: those of one
+            # grain share the youngest's, so that no agent ends a command early.
+            own_clock = chunk.created_at_ms // _CLOCK_GRAIN_MS if chunk.spec.runs_from_creation else 0
             groups[chunk.tenant, codec.encode(chunk.spec), own_clock].append((chunk, headers))
     singles = [
-        (_envelope(*members[0]), [item for chunk, _ in members for item in chunk.items])
+        (
+            _envelope(*max(members, key=lambda member: member[0].created_at_ms)),
+            [item for chunk, _ in members for item in chunk.items],
+        )
         for members in groups.values()
     ]
     return whole + singles
