@@ -103,9 +103,8 @@ class System:
         return sorted(self.ready["agents"])
 
     def agent_on(self, carrier: str) -> str:
-        return next(
-            name for name, facts in sorted(self.ready["agents"].items()) if facts["carrier"] == carrier
-        )
+        facts = self.ready["agents"]
+        return next(name for name in self.agents if facts[name]["carrier"] == carrier)
 
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         answer = await self.client.get(path, params=params)

@@ -140,6 +140,29 @@ async def downloaded(console: Browser, name: str, size_bytes: int) -> bytes:
     return path.read_bytes()
 
 
+async def test_a_lost_connection_costs_neither_a_line_nor_a_second_copy_of_one(
+    system: System, console: Browser
+) -> None:
+    """S4-22, I5: cut while output flows, the page goes on exactly behind what it has."""
+    cut, gate = system.data_dir / "console-was-cut", system.data_dir / "gate-console-reconnect"
+    agent = system.agents[0]
+    wait = "while ! test -e {path}; do sleep 0.05; done"
+    before, between = wait.format(path=cut), wait.format(path=gate)
+    await console.go_offline(False)  # connections made from here on can be cut
+    await run(console, f"seq 1 100; {before}; seq 101 200; {between}; seq 201 300", [agent])
+    await until_shown(console, agent, "100\n")
+
+    await console.go_offline(True)
+    await console.until_true("return document.querySelector('.live').textContent === 'reconnecting'")
+    cut.touch()
+    await console.go_offline(False)
+    await until_shown(console, agent, "200\n")
+    gate.touch()
+    await console.until_true(FINISHED)
+
+    assert await console.run(OUTPUT, agent) == "".join(f"{number}\n" for number in range(1, 301))
+
+
 async def test_hostile_output_is_text_and_nothing_more(system: System, console: Browser) -> None:
     """S4-23: markup is not parsed, escape sequences and reordering characters are shown as codes."""
     markup = "<script>window.owned=1</script><img src=x onerror=window.owned=2>"

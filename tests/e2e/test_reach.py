@@ -116,7 +116,8 @@ async def test_an_urgent_command_passes_the_bulk_that_waits_at_the_agent(
         high = await system.command("narrow", "shell", {"command": f"echo high >> {order}"}, priority=10)
 
         async def accepted(command_id: str) -> bool:
-            return (await system.get(f"/api/command/{command_id}"))["command"]["status"] == "executing"
+            command = (await system.get(f"/api/command/{command_id}"))["command"]
+            return bool(command["status"] == "executing")
 
         await eventually(lambda: accepted(low))
         await eventually(lambda: accepted(high))

@@ -26,8 +26,11 @@ async def test_state_survives_a_stop_and_a_start_of_everything(tmp_path: Path) -
     async with System.running(data_dir, "--agents", "2") as system:
         after = await system.get(f"/api/batch_commands/{before['batch_command_id']}")
         output = await system.output(child)
-        for name in system.agents:
-            await eventually(lambda name=name: connected(system, name), within_s=30)
+
+        async def all_back() -> bool:
+            return all([await connected(system, name) for name in system.agents])
+
+        await eventually(all_back, within_s=30)
         again = await system.ran("echo again", system.agents)
 
         assert system.ready["token"] == token

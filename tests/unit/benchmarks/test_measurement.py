@@ -11,7 +11,8 @@ def figure(value: float, target: Target | None, raw: float | None = None) -> Fig
 
 
 @pytest.mark.parametrize(
-    ("value", "verdict"), [(79, Verdict.MISSED), (80, Verdict.MET), (119, Verdict.MET), (120, Verdict.STRETCH)]
+    ("value", "verdict"),
+    [(79, Verdict.MISSED), (80, Verdict.MET), (119, Verdict.MET), (120, Verdict.STRETCH)],
 )
 def test_a_throughput_is_judged_as_a_share_of_its_raw_limit(value: float, verdict: Verdict) -> None:
     target = Target(bound=Bound.AT_LEAST, limit=0.08, stretch=0.12, times_raw=True)

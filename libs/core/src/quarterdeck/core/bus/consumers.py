@@ -32,9 +32,9 @@ class ConsumerShape(msgspec.Struct, frozen=True, kw_only=True):
     durable: str
     filter: str
     """Subject filter. On a work-queue stream, filters of different consumers must not overlap."""
-    ack_wait_s: float = 30.0
-    """How long the server waits before it gives unacked messages to somebody else. Handlers that take longer are kept
-    alive by in-progress acks; only a dead process lets it run out."""
+    ack_wait_s: float = 6.0
+    """How long the server waits before it gives unacked messages to somebody else: how long work stands still when a
+    replica dies. Handlers that take longer are kept alive by in-progress acks; only a dead process lets it run out."""
     max_deliver: int = 20
     """Delivery count beyond which a message goes to the dead letters without being handled: it killed or failed
     whoever had it before."""

@@ -11,10 +11,10 @@ from quarterdeck.api.handlers.requests import SubmitBatch, SubmitClientBatch
 from quarterdeck.api.handlers.specs import SHELL, build_spec, payload_bytes, shell_payload
 from quarterdeck.contracts import codec, subjects
 from quarterdeck.contracts.commands import CommandSpec, TimeoutClock
-from quarterdeck.contracts.errors import InvalidInput, ScriptNotFound
+from quarterdeck.contracts.errors import InvalidInput, PayloadTooLarge, ScriptNotFound
 from quarterdeck.contracts.event_payloads import spec_document
 from quarterdeck.contracts.ids import Target, child_id
-from quarterdeck.contracts.limits import CHUNK_TARGETS
+from quarterdeck.contracts.limits import CHUNK_TARGETS, MAX_PAYLOAD_BYTES
 from quarterdeck.contracts.orders import DispatchChunk, DispatchItem
 from quarterdeck.core.store import NewBatch, RawEntry
 
@@ -46,6 +46,11 @@ def batch_spec(request: SubmitBatch) -> CommandSpec:
         if request.payload is not UNSET:
             raise InvalidInput("payload: belongs to command_type, not to command_content", field="payload")
         command_type, payload = SHELL, shell_payload(request.command_content)
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            raise PayloadTooLarge(
+                f"command_content: {len(payload)} bytes as JSON, limit {MAX_PAYLOAD_BYTES}",
+                field="command_content",
+            )
     else:
         command_type = request.command_type or ""
         payload = payload_bytes(request.payload)
