@@ -122,11 +122,6 @@ class Browser:
         """What the function body returns, once it is true."""
         return await self.until(lambda: self.run(script, *arguments), what=script, within_s=within_s)
 
-    async def go_offline(self, offline: bool) -> None:
-        """Cuts the page's connections and refuses new ones, until `offline` is False again. Chromium's own command."""
-        conditions = {"offline": offline, "latency": 0, "throughput": -1}
-        await self.command("POST", "/chromium/network_conditions", {"network_conditions": conditions})
-
     async def screenshot(self) -> str:
         """PNG, base64."""
         return str(await self.command("GET", "/screenshot"))

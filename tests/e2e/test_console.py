@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.browser import Browser
+from tests.e2e.relay import Relay
 from tests.e2e.system import System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -27,15 +29,19 @@ async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Br
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def console(system: System, chromium: Browser) -> AsyncIterator[Browser]:
+async def console(system: System, chromium: Browser) -> Browser:
+    return await opened(chromium, system.ready["api"], system.ready["token"])
+
+
+async def opened(chromium: Browser, api: str, token: str) -> Browser:
     """The console, freshly opened, with the token entered and the machines listed."""
     await chromium.open("about:blank")
-    await chromium.open(f"{system.ready['api']}/console")
+    await chromium.open(f"{api}/console")
     await chromium.run("sessionStorage.clear(); location.reload()")
-    await (await chromium.find("#token")).type(system.ready["token"])
+    await (await chromium.find("#token")).type(token)
     await (await chromium.find("#sign-in button")).click()
     await chromium.until_true("return document.querySelectorAll('tr[data-agent]').length >= 4")
-    yield chromium
+    return chromium
 
 
 async def run(console: Browser, command: str, targets: list[str]) -> str:
@@ -141,26 +147,28 @@ async def downloaded(console: Browser, name: str, size_bytes: int) -> bytes:
 
 
 async def test_a_lost_connection_costs_neither_a_line_nor_a_second_copy_of_one(
-    system: System, console: Browser
+    system: System, chromium: Browser
 ) -> None:
     """S4-22, I5: cut while output flows, the page goes on exactly behind what it has."""
-    cut, gate = system.data_dir / "console-was-cut", system.data_dir / "gate-console-reconnect"
-    agent = system.agents[0]
-    wait = "while ! test -e {path}; do sleep 0.05; done"
-    before, between = wait.format(path=cut), wait.format(path=gate)
-    await console.go_offline(False)  # connections made from here on can be cut
-    await run(console, f"seq 1 100; {before}; seq 101 200; {between}; seq 201 300", [agent])
-    await until_shown(console, agent, "100\n")
+    was_cut, gate = system.data_dir / "console-was-cut", system.data_dir / "gate-console-reconnect"
+    agent, api = system.agents[0], urlsplit(system.ready["api"])
+    until = "while ! test -e {}; do sleep 0.05; done"
+    script = f"seq 1 100; {until.format(was_cut)}; seq 101 200; {until.format(gate)}; seq 201 300"
+    async with Relay.running(api.hostname or "", api.port or 0) as relay:
+        console = await opened(chromium, f"http://127.0.0.1:{relay.port}", system.ready["token"])
+        await run(console, script, [agent])
+        await until_shown(console, agent, "100\n")
 
-    await console.go_offline(True)
-    await console.until_true("return document.querySelector('.live').textContent === 'reconnecting'")
-    cut.touch()
-    await console.go_offline(False)
-    await until_shown(console, agent, "200\n")
-    gate.touch()
-    await console.until_true(FINISHED)
+        relay.closed = True
+        relay.cut()
+        await console.until_true("return document.querySelector('.live').textContent === 'reconnecting'")
+        was_cut.touch()
+        relay.closed = False
+        await until_shown(console, agent, "200\n")
+        gate.touch()
+        await console.until_true(FINISHED)
 
-    assert await console.run(OUTPUT, agent) == "".join(f"{number}\n" for number in range(1, 301))
+        assert await console.run(OUTPUT, agent) == "".join(f"{number}\n" for number in range(1, 301))
 
 
 async def test_hostile_output_is_text_and_nothing_more(system: System, console: Browser) -> None:

@@ -5,7 +5,7 @@ import { Batch } from "./batch.js";
 import { arrange, element, setText } from "./element.js";
 import { fold } from "./folding.js";
 import { follow } from "./follow.js";
-import { duration, plural } from "./measures.js";
+import { amount, duration, plural } from "./measures.js";
 import { Meter } from "./meter.js";
 import { Pane } from "./pane.js";
 import { batchToneOf, words } from "./states.js";
@@ -35,7 +35,8 @@ export class BatchPage {
     this.order = element("pre.order", { "aria-label": "What was ordered", hidden: true });
     this.live = element("span.live", {}, "connecting");
     this.fold = element("input", { type: "checkbox", id: "fold", onchange: () => this.#draw({ regroup: true }) });
-    this.stop = element("button.danger", { type: "button", id: "stop-all", onclick: () => this.#stopAll() }, "Stop all");
+    this.stop = element("button.danger", { type: "button", id: "stop-all", hidden: true }, "Stop all");
+    this.stop.addEventListener("click", () => this.#attempt(() => stopBatch(this.batchId)));
     this.panes = element("div.panes");
     this.more = element("p.quiet", { hidden: true });
     this.node = element(
@@ -65,7 +66,7 @@ export class BatchPage {
         onFrame: (frame) => this.#take(frame),
         onLive: (live) => setText(this.live, live ? "live" : "reconnecting"),
       });
-      this.#batch.settle(await getBatch(this.batchId));
+      for (const task of this.#batch.settle(await getBatch(this.batchId))) this.#changed.add(task);
       setText(this.live, "complete");
       this.#draw({ regroup: true });
       this.onEnd();
@@ -84,8 +85,7 @@ export class BatchPage {
   }
 
   #take(frame) {
-    const task = this.#batch.take(frame);
-    if (task !== null) this.#changed.add(task);
+    for (const task of this.#batch.take(frame)) this.#changed.add(task);
     this.#draw({ regroup: this.fold.checked || frame.event !== "output" });
   }
 
@@ -122,7 +122,7 @@ export class BatchPage {
   #drawFacts() {
     const { id, total, finishedTasks, createdAt, completedAt } = this.#batch;
     const elapsed = duration((completedAt ?? Date.now()) - createdAt);
-    setText(this.facts, `${finishedTasks} of ${plural(total, "machine")} finished · ${elapsed} · ${id}`);
+    setText(this.facts, `${amount(finishedTasks)} of ${plural(total, "machine")} finished · ${elapsed} · ${id}`);
   }
 
   #drawPanes() {
@@ -139,7 +139,7 @@ export class BatchPage {
     this.#panes = panes;
     arrange(this.panes, [...panes.values()].map((pane) => pane.node));
     this.more.hidden = shown.length === groups.length;
-    setText(this.more, `${groups.length - shown.length} more are not shown: choose a state above, or fold.`);
+    setText(this.more, `${amount(groups.length - shown.length)} more are not shown: choose a state above, or fold.`);
   }
 
   #tick() {
@@ -154,10 +154,6 @@ export class BatchPage {
       save: (task, stream) =>
         this.#attempt(async () => save(await outputUrl(task.id, stream))),
     };
-  }
-
-  #stopAll() {
-    this.#attempt(() => stopBatch(this.batchId));
   }
 
   async #attempt(act) {

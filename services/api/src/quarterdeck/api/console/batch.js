@@ -42,28 +42,28 @@ export class Batch {
     return finished;
   }
 
-  /** Takes one frame of the stream. Answers the task that changed, or null. */
+  /** Takes one frame of the stream. Answers the tasks that changed. */
   take({ event, data }) {
     switch (event) {
       case "snapshot":
       case "resync":
         this.#moveBatch(data.batch, data.batch.version);
         for (const command of data.commands ?? []) this.#resync(command);
-        return null;
+        return this.tasks.values();
       case "batch":
         if (data.type === "batch.created") this.order ??= orderOf(data.data.spec);
         else this.#moveBatch({ ...data.data, completed_at_ms: Date.parse(data.time) }, data.aggregateversion);
-        return null;
+        return [];
       case "command":
         return this.#moveTask(data.data, data.aggregateversion);
       case "output":
         return this.#output(data);
       default:
-        return null;
+        return [];
     }
   }
 
-  /** The batch as loaded anew behind the stream's end: decides what the stream left open. */
+  /** The batch as loaded anew behind the stream's end: decides what the stream left open. Answers all tasks. */
   settle(body) {
     this.state = body.overall_status;
     this.completedAt = body.completed_at ? Date.parse(body.completed_at) : this.completedAt;
@@ -73,6 +73,7 @@ export class Batch {
       this.#enter(task, fromStatus(status));
       Object.assign(task, { exitCode, error });
     }
+    return this.tasks.values();
   }
 
   #moveBatch(news, version) {
@@ -84,10 +85,10 @@ export class Batch {
 
   #moveTask(news, version) {
     const task = this.tasks.get(news.command_id);
-    if (task === undefined || version <= task.version || !news.state) return null;
+    if (task === undefined || version <= task.version || !news.state) return [];
     task.version = version;
     // Loaded as ended: the past, which the stream tells from the start, must not make it run again.
-    if (isEnd(task.state) && !isEnd(news.state)) return null;
+    if (isEnd(task.state) && !isEnd(news.state)) return [];
     this.#enter(task, news.state);
     task.attempt = Math.max(task.attempt, news.attempt ?? 0);
     task.exitCode = news.exit_code ?? null;
@@ -95,7 +96,7 @@ export class Batch {
     task.error = news.error ?? task.error;
     task.startedAt = news.started_at_ms ?? task.startedAt;
     task.completedAt = news.completed_at_ms ?? task.completedAt;
-    return task;
+    return [task];
   }
 
   #resync(command) {
@@ -108,7 +109,7 @@ export class Batch {
   #output(chunk) {
     const task = this.tasks.get(chunk.command_id);
     task?.tail.append(chunk.attempt, chunk.stream, chunk.offset, bytesOf(chunk.data));
-    return task ?? null;
+    return task === undefined ? [] : [task];
   }
 
   #enter(task, state) {
@@ -146,4 +147,9 @@ function orderOf(spec) {
   return payload.command ?? payload.script ?? payload.argv?.join(" ") ?? spec.command_type;
 }
 
-const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+function bytesOf(base64) {
+  const characters = atob(base64);
+  const bytes = new Uint8Array(characters.length);
+  for (let index = 0; index < bytes.length; index += 1) bytes[index] = characters.charCodeAt(index);
+  return bytes;
+}

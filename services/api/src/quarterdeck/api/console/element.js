@@ -28,7 +28,7 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Makes `parent`'s children exactly `nodes`, in order, moving as few as possible: focus and scroll positions survive. */
+/** Makes `parent`'s children exactly `nodes`, in order, moving few: focus and scroll positions survive. */
 export function arrange(parent, nodes) {
   const wanted = new Set(nodes);
   for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();

@@ -19,6 +19,9 @@ export function fold(tasks) {
   return [...groups.values()];
 }
 
+/** A task's error without the name of its machine: one that names another says the same. */
+export const anonymousError = (task) => task.error?.replaceAll(task.target, "…") ?? null;
+
 function knownKey(task) {
   const made = `${task.version} ${task.tail.bytes}`;
   if (known.get(task)?.made !== made) known.set(task, { made, key: foldingKey(task) });
@@ -26,16 +29,14 @@ function knownKey(task) {
 }
 
 /**
- * Tasks with equal keys ended the same way with the same output. null: cannot be told, because it is not finished, or not
- * all of its output is here, or some of it was not text.
+ * Tasks with equal keys ended the same way with the same output. null: cannot be told, because it is not finished, or
+ * not all of its output is here, or some of it was not text.
  */
 function foldingKey(task) {
   if (!isEnd(task.state) || task.tail.partial) return null;
   const stdout = task.tail.textOf("stdout");
   const stderr = task.tail.textOf("stderr");
   if (stdout.includes(REPLACEMENT) || stderr.includes(REPLACEMENT)) return null;
-  // An error that names its machine says the same as one that names another.
-  const error = task.error?.replaceAll(task.target, "…") ?? null;
   const sizes = [task.tail.bytesOf("stdout"), task.tail.bytesOf("stderr")];
-  return JSON.stringify([task.state, task.exitCode, task.signal, error, sizes, stdout, stderr]);
+  return JSON.stringify([task.state, task.exitCode, task.signal, anonymousError(task), sizes, stdout, stderr]);
 }

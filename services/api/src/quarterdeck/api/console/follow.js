@@ -1,7 +1,7 @@
 /**
  * Follows an event stream to its end, over as many connections as that takes, without a gap and without a repetition.
  *
- * The NDJSON form over fetch, not EventSource: fetch can send the token and Last-Event-ID, so a reconnect needs no ticket.
+ * The NDJSON form over fetch, not EventSource: fetch can send the token and Last-Event-ID; a reconnect needs no ticket.
  */
 
 import { ApiProblem, call } from "./api.js";

@@ -1,7 +1,7 @@
 /** The list of machines: filter, choose. Owns which are chosen; a machine that is filtered out stays chosen. */
 
 import { arrange, element, setText } from "./element.js";
-import { plural } from "./measures.js";
+import { amount, plural } from "./measures.js";
 
 /** Rows drawn at once; a filter finds the others. */
 const MOST_ROWS = 500;
@@ -94,9 +94,9 @@ export class Machines {
     const connected = this.#agents.filter((agent) => agent.connected).length;
     setText(
       this.summary,
-      `${plural(this.#agents.length, "machine")}, ${connected} connected` +
-        (fitting.length < this.#agents.length ? `, ${fitting.length} in the list` : "") +
-        (hidden > 0 ? `, ${hidden} of them not drawn` : ""),
+      `${plural(this.#agents.length, "machine")}, ${amount(connected)} connected` +
+        (fitting.length < this.#agents.length ? `, ${amount(fitting.length)} in the list` : "") +
+        (hidden > 0 ? `, ${amount(hidden)} of them not drawn` : ""),
     );
     this.onChoice();
   }
@@ -140,7 +140,8 @@ export class Machines {
       this.filter.value = `${this.filter.value} ${label}`.trim();
       this.#draw();
     };
-    return element("button.label", { type: "button", title: "Show only machines with this label", onclick: narrow }, label);
+    const title = "Show only machines with this label";
+    return element("button.label", { type: "button", title, onclick: narrow }, label);
   }
 
   #choose(id, chosen) {

@@ -25,14 +25,17 @@ export function ago(atMs, nowMs) {
 
 /** 1_234_567 → "1.2 MB". Powers of 1000. */
 export function size(bytes) {
-  let amount = bytes;
+  let scaled = bytes;
   let unit = 0;
-  while (amount >= 1000 && unit < BYTES_UNITS.length - 1) {
-    amount /= 1000;
+  while (scaled >= 1000 && unit < BYTES_UNITS.length - 1) {
+    scaled /= 1000;
     unit += 1;
   }
-  return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${BYTES_UNITS[unit]}`;
+  return `${unit === 0 || scaled >= 100 ? Math.round(scaled) : scaled.toFixed(1)} ${BYTES_UNITS[unit]}`;
 }
 
+/** 1234 → "1,234". */
+export const amount = (number) => number.toLocaleString("en");
+
 /** (1, "machine") → "1 machine", (4, "machine") → "4 machines". */
-export const plural = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+export const plural = (number, noun) => `${amount(number)} ${noun}${number === 1 ? "" : "s"}`;

@@ -1,6 +1,7 @@
 /** How a batch stands: one bar over all machines, and a counter per state that is also a filter. */
 
 import { element } from "./element.js";
+import { amount } from "./measures.js";
 import { STATES, toneOf, words } from "./states.js";
 
 export class Meter {
@@ -34,6 +35,7 @@ export class Meter {
       this.bar.append(segment);
       this.row.append(counter);
     }
+    this.show(new Map());
   }
 
   /** @param {Map<string, number>} counts per state. */
@@ -42,8 +44,10 @@ export class Meter {
     for (const state of STATES) {
       const count = counts.get(state) ?? 0;
       const { counter, number } = this.#counters.get(state);
-      this.#segments.get(state).style.flexGrow = count;
-      number.textContent = count.toLocaleString("en");
+      const segment = this.#segments.get(state);
+      segment.style.flexGrow = count;
+      segment.classList.toggle("some", count > 0);
+      number.textContent = amount(count);
       counter.hidden = count === 0 && !this.chosen.has(state);
       if (count > 0) told.push(`${count} ${words(state)}`);
     }

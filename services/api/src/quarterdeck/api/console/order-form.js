@@ -58,7 +58,8 @@ export class OrderForm {
   #draw() {
     const ready = this.#targets.length > 0 && this.command.value.trim() !== "";
     this.run.disabled = !ready;
-    setText(this.run, this.#targets.length > 0 ? `Run on ${plural(this.#targets.length, "machine")}` : "Choose machines");
+    const { length } = this.#targets;
+    setText(this.run, length > 0 ? `Run on ${plural(length, "machine")}` : "Choose machines");
   }
 
   async #submit() {

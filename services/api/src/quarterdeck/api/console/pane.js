@@ -1,13 +1,11 @@
 /** One machine of a batch, or several that said the same: state, live output, stop, full log. */
 
 import { element, setText } from "./element.js";
+import { anonymousError } from "./folding.js";
 import { duration, plural, size } from "./measures.js";
 import { isEnd, toneOf, words } from "./states.js";
 
 const STREAMS = ["stdout", "stderr"];
-
-/** A reader who scrolled further up than this reads; output then grows below without moving the text. */
-const NEAR_END_PX = 24;
 
 export class Pane {
   #tasks = [];
@@ -21,11 +19,15 @@ export class Pane {
     this.state = element("span.state");
     this.exit = element("span.exit");
     this.elapsed = element("span.elapsed");
-    this.stop = element("button.small.danger", { type: "button", onclick: () => actions.stop(this.#lead) }, "Stop");
+    this.stop = button("Stop", () => actions.stop(this.#lead));
+    this.stop.classList.add("danger");
     this.members = element("ul.members");
-    this.output = element("pre.output", { tabindex: "0" });
+    this.text = element("pre");
+    // Laid out from its end (batch.css): it scrolls along by itself. Asking for heights would cost a layout per pane.
+    this.output = element("div.output", { tabindex: "0", role: "region" }, this.text);
     this.error = element("p.error");
-    this.expand = element("button.small", { type: "button", "aria-pressed": "false", onclick: () => this.#expand() }, "Expand");
+    this.expand = button("Expand", () => this.#expand());
+    this.expand.setAttribute("aria-pressed", "false");
     this.saves = new Map(STREAMS.map((stream) => [stream, this.#saveButton(stream)]));
     this.node = element(
       "article.pane",
@@ -40,6 +42,7 @@ export class Pane {
 
   /** @param {Object[]} tasks that said the same; one, unless outputs are folded. */
   show(tasks) {
+    if (tasks.length === this.#tasks.length && tasks.every((task, index) => task === this.#tasks[index])) return;
     if (tasks[0] !== this.#lead) this.#forget();
     this.#tasks = tasks;
     const folded = tasks.length > 1;
@@ -57,9 +60,9 @@ export class Pane {
     Object.assign(this.node.dataset, { target: task.target, state: task.state, tone: toneOf(task.state) });
     setText(this.state, words(task.state));
     setText(this.exit, exitOf(task));
-    const error = task.error === exitWords(task) ? null : task.error;
+    const error = this.#tasks.length > 1 ? anonymousError(task) : task.error;
     setText(this.error, error ?? "");
-    this.error.hidden = error === null;
+    this.error.hidden = error === null || error === exitWords(task);
     this.stop.hidden = isEnd(task.state);
     this.stop.disabled = task.state === "terminating";
     for (const [stream, button] of this.saves) {
@@ -87,22 +90,18 @@ export class Pane {
 
   #forget() {
     this.#shown = [];
-    this.output.replaceChildren();
+    this.text.replaceChildren();
   }
 
   #saveButton(stream) {
-    return element("button.small", {
-      type: "button",
-      title: `Download all of ${stream}`,
-      data: { stream },
-      onclick: () => this.#actions.save(this.#lead, stream),
-    });
+    const save = button(stream, () => this.#actions.save(this.#lead, stream));
+    save.title = `Download all of ${stream}`;
+    save.dataset.stream = stream;
+    return save;
   }
 
   /** The same pieces as the tail's, each in a span; touches only those at the two ends that changed. */
   #syncOutput({ pieces, partial }) {
-    const { output } = this;
-    const following = output.scrollHeight - output.scrollTop - output.clientHeight < NEAR_END_PX;
     const first = pieces[0]?.number ?? 0;
     while (this.#shown.length > 0 && this.#shown[0].number < first) this.#shown.shift().text.parentNode.remove();
     const last = this.#shown.at(-1);
@@ -110,12 +109,15 @@ export class Pane {
     const next = last === undefined ? 0 : last.number - first + 1;
     for (const piece of pieces.slice(next)) {
       const text = document.createTextNode(piece.text);
-      output.append(element(`span.${piece.stream}`, {}, text));
+      this.text.append(element(`span.${piece.stream}`, {}, text));
       this.#shown.push({ number: piece.number, text });
     }
-    output.classList.toggle("partial", partial);
-    if (following) output.scrollTop = output.scrollHeight;
+    this.text.classList.toggle("partial", partial);
   }
+}
+
+function button(text, onclick) {
+  return element("button.small", { type: "button", onclick }, text);
 }
 
 function exitOf({ exitCode, signal }) {

@@ -1,6 +1,6 @@
 /** The states of commands and batches: their names, which are ends, and the tone in which each is shown. */
 
-/** State of a command → tone. In the order in which the meter shows them: ends first, as they fill it from the left. */
+/** State of a command → tone, in the order in which the meter shows them: ends first, they fill it from the left. */
 const TONES = new Map([
   ["succeeded", "good"],
   ["failed", "bad"],
