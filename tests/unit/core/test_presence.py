@@ -54,7 +54,7 @@ def live(presence: Presence, clock: ManualClock, for_ms: int, *, renewing: bool 
 
 
 def test_agent_that_was_never_seen_is_gone(presence: Presence) -> None:
-    """2-architecture: an agent never seen is unreachable at once."""
+    """an agent never seen is unreachable at once."""
     assert presence.find(KEY) == Gone(None)
 
 
@@ -77,7 +77,7 @@ def test_link_lives_as_long_as_its_gateway_renews(presence: Presence, clock: Man
 
 
 def test_link_that_ended_settles_before_it_counts_as_gone(presence: Presence, clock: ManualClock) -> None:
-    """2-architecture: `unreachable` is decided only after the agent had no link for 10 s."""
+    """`unreachable` is decided only after the agent had no link for 10 s."""
     live(presence, clock, 20_000)
     ended_at_ms = clock.now_ms()
     presence.link_changed(KEY, link(ended_at_ms=ended_at_ms))
@@ -110,7 +110,7 @@ def test_links_die_with_a_gateway_that_took_its_lease_back(presence: Presence, c
 
 
 def test_silence_while_this_process_was_frozen_expires_nobody(presence: Presence, clock: ManualClock) -> None:
-    """9-trust: SIGSTOP of any process; a dispatcher that wakes up must not call the fleet unreachable."""
+    """SIGSTOP of any process; a dispatcher that wakes up must not call the fleet unreachable."""
     renew(presence, clock)
     presence.link_changed(KEY, link())
 

@@ -20,7 +20,7 @@ from quarterdeck.core.bus.messages import EXPECTED_LAST_SUBJECT_SEQUENCE, MSG_ID
 from quarterdeck.core.bus.wire import Delivery, check_publishable, encode_publish
 
 WINDOW: Final = 1000
-"""Messages in flight. Source: 8-performance, 103k/s with 1,000."""
+"""Messages in flight. Measured: 103k/s with 1,000 in flight."""
 WINDOW_BYTES: Final = 32 * 1024 * 1024
 _UNANSWERED: Final = "no acknowledgement"
 _TICK_S: Final = 0.1

@@ -24,7 +24,7 @@ class Wants(msgspec.Struct, frozen=True, kw_only=True):
 
     store: bool = False
     uvloop: bool = True
-    """Never for what spawns processes: uvloop is up to six times slower at it (8-performance)."""
+    """Never for what spawns processes: uvloop is up to six times slower at it (`just bench`)."""
     health_server: bool = True
     """False for services that answer the health paths on their own port."""
 
