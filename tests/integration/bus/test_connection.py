@@ -35,7 +35,7 @@ async def test_bus_connects_to_a_server_that_comes_later(
 
 
 async def test_bus_recovers_from_a_refused_password(nats_server_binary: Path, tmp_path: Path) -> None:
-    """ "Authorization Violation" closes nats-py's client for good; ours tries with a new one."""
+    """An "Authorization Violation" closes nats-py's client for good; ours tries with a new one."""
     guarded = await _guarded_server(nats_server_binary, tmp_path, port=-1, password="old")
     port = await _port_of(guarded, tmp_path)
     bus = await Bus.connect(f"nats://quarterdeck:new@127.0.0.1:{port}", name="refused", wait_s=0.5)
@@ -53,7 +53,7 @@ async def test_bus_recovers_from_a_refused_password(nats_server_binary: Path, tm
 
 
 async def test_dead_read_loop_is_noticed_and_replaced(own_bus: Bus) -> None:
-    """an unexpected exception ends nats-py's read loop while `is_connected` stays true."""
+    """An unexpected exception ends nats-py's read loop while `is_connected` stays true."""
 
     def explode(_message: Delivery) -> None:
         raise ZeroDivisionError
@@ -127,7 +127,7 @@ async def test_closing_is_quick_while_the_server_is_frozen(own_bus: Bus, nats_se
 
 
 def test_every_error_of_nats_py_is_mapped() -> None:
-    """a test that enumerates the dependency's exceptions and fails on an unmapped one."""
+    """A test that enumerates the dependency's exceptions and fails on an unmapped one."""
     kinds = [
         kind for _, kind in inspect.getmembers(nats.errors, inspect.isclass) if issubclass(kind, Exception)
     ]

@@ -78,7 +78,7 @@ async def left(bus: Bus, stream: str = COMMANDS) -> int:
 
 
 async def test_everything_queued_comes_in_one_list(bus: Bus, consume: Callable[..., Consumption]) -> None:
-    """drain whatever is queued, on every hop."""
+    """Drain whatever is queued, on every hop."""
     await publish(bus, 1_200)
     handler = Recorder()
 
@@ -122,7 +122,7 @@ async def _are_out(bus: Bus, count: int) -> bool:
 
 
 async def test_retry_delivers_all_again(bus: Bus, consume: Callable[..., Consumption]) -> None:
-    """transient → nak with back-off."""
+    """Transient → nak with back-off."""
     recorder = Recorder()
 
     async def handler(messages: list[Incoming]) -> None:
@@ -212,7 +212,7 @@ async def test_policy_may_ack_before_the_handler(bus: Bus, consume: Callable[...
 async def test_undecodable_message_goes_to_the_dead_letters(
     bus: Bus, consume: Callable[..., Consumption]
 ) -> None:
-    """undecodable → terminate + dead letter + metric."""
+    """Undecodable → terminate + dead letter + metric."""
 
     async def handler(messages: list[Incoming]) -> None:
         for message in messages:
@@ -296,7 +296,7 @@ async def test_stopping_gives_back_what_was_not_handled(
 async def test_two_replicas_share_the_work(
     bus: Bus, shared_nats_url: str, consume: Callable[..., Consumption]
 ) -> None:
-    """more replicas of any service is always safe."""
+    """More replicas of any service is always safe."""
     other = await Bus.connect(shared_nats_url, name="other")
     first, second = Recorder(), Recorder()
     consume(bus, first, shape(max_batch=5))

@@ -17,7 +17,7 @@ def messages(count: int) -> list[Outgoing]:
 
 
 async def test_burst_is_stored_in_order_and_acked_in_order(bus: Bus) -> None:
-    """publishing waits for acks in windows; here five windows."""
+    """Publishing waits for acks in windows; here five windows."""
     acks = await bus.publish_many(messages(5_000), timeout_s=30)
 
     assert [ack.sequence for ack in acks] == list(range(1, 5_001))
@@ -72,7 +72,7 @@ async def test_subject_that_is_none_is_refused_and_the_bus_goes_on(bus: Bus, sub
 async def test_publish_during_a_freeze_of_the_server_is_stored_once(
     own_bus: Bus, nats_server: NatsServer
 ) -> None:
-    """a publish that got no answer may have arrived; the retry has the same Nats-Msg-Id."""
+    """A publish that got no answer may have arrived; the retry has the same Nats-Msg-Id."""
     nats_server.pause()
     futures = [own_bus.publish_soon(outgoing, timeout_s=30) for outgoing in messages(50)]
     await client_given_up(own_bus)

@@ -59,7 +59,7 @@ async def test_reading_what_nobody_wrote_ends_at_once(bus: Bus) -> None:
 
 
 async def test_several_filters_give_one_sequence(bus: Bus) -> None:
-    """one sequence for a watcher; events and output share QD_FEED."""
+    """One sequence for a watcher; events and output share QD_FEED."""
     await bus.publish(event("c1", 0))
     await bus.publish(Outgoing("qd.output.acme._.c1.1.stdout", b"1"))
     await bus.publish(event("c2", 99))

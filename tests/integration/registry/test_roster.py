@@ -34,7 +34,7 @@ class NewLinks:
 
 
 async def test_link_is_found_with_its_epoch_until_it_ends(registry: Registry) -> None:
-    """epoch = (bucket incarnation, revision)."""
+    """Epoch = (bucket incarnation, revision)."""
     clock = SystemClock()
     roster = LinkRoster(registry, clock)
     new_links = NewLinks(roster)

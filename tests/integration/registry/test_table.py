@@ -186,7 +186,7 @@ async def test_failing_callback_stops_nobody(registry: Registry) -> None:
 
 
 async def test_ten_thousand_links_are_written_in_one_burst(registry: Registry) -> None:
-    """a record per link, written at connect; a fleet connects at once."""
+    """A record per link, written at connect; a fleet connects at once."""
     await registry.links.watch()
     records = [
         LinkRecord(

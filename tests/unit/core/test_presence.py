@@ -54,7 +54,7 @@ def live(presence: Presence, clock: ManualClock, for_ms: int, *, renewing: bool 
 
 
 def test_agent_that_was_never_seen_is_gone(presence: Presence) -> None:
-    """an agent never seen is unreachable at once."""
+    """An agent never seen is unreachable at once."""
     assert presence.find(KEY) == Gone(None)
 
 

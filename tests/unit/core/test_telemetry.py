@@ -69,7 +69,7 @@ def test_span_without_parent_begins_a_trace(recorded: InMemorySpanExporter) -> N
 def test_garbage_in_the_header_begins_a_trace_of_its_own(
     recorded: InMemorySpanExporter, garbage: str
 ) -> None:
-    """headers come from outside."""
+    """Headers come from outside."""
     with telemetry.span(telemetry.HTTP_REQUEST, {"traceparent": garbage}):
         pass
 

@@ -44,7 +44,7 @@ def test_headers_come_back_as_they_were(headers: dict[str, str]) -> None:
 
 @given(block=st.binary(max_size=200))
 def test_any_header_block_is_parsed(block: bytes) -> None:
-    """every decoder is fuzzed."""
+    """Every decoder is fuzzed."""
     assert isinstance(parse_headers(b"NATS/1.0" + block), dict)
 
 
