@@ -32,20 +32,24 @@ class Relay:
         self._store = store
 
     async def publish(self, entries: Sequence[OutboxEntry], *, subject_id: str = "") -> None:
-        """Publishes in one burst and returns when the bus has stored all of it.
+        """Publishes in one burst and returns when the bus has stored all of it; the entries leave the outbox soon.
 
         Raises NotConfirmed, naming `subject_id`, when it has not within the bus's time: the entries stay for the sweep.
         """
-        if not entries:
-            return
-        try:
-            await self._bus.publish_many([outgoing(entry) for entry in entries])
-        except Unavailable as error:
-            raise NotConfirmed(subject_id) from error
-        await self._store.forget(list(entries))
+        if entries:
+            await self._confirm(entries, subject_id)
+            self._store.forget_soon(list(entries))
 
     async def sweep(self, shards: range, *, older_than_ms: int = _SWEEP_AFTER_MS) -> int:
         """Publishes what writers left behind; answers how many entries. Raises Unavailable."""
         entries = await self._store.left_over(shards, older_than_ms=older_than_ms)
-        await self.publish(entries, subject_id="outbox")
+        if entries:
+            await self._confirm(entries, "outbox")
+            await self._store.forget(entries)  # or the next sweep would find them again
         return len(entries)
+
+    async def _confirm(self, entries: Sequence[OutboxEntry], subject_id: str) -> None:
+        try:
+            await self._bus.publish_many([outgoing(entry) for entry in entries])
+        except Unavailable as error:
+            raise NotConfirmed(subject_id) from error

@@ -5,6 +5,7 @@ import msgspec
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.core.store import keys
 from quarterdeck.core.store.connection import ScriptRunner
+from quarterdeck.core.store.forgetting import Forgetting
 from quarterdeck.core.store.reads import Reads
 from quarterdeck.core.store.scripts import Lifetimes
 from quarterdeck.core.store.shapes import OutboxEntry
@@ -22,6 +23,7 @@ class Store(Reads, Writes):
 
     def __init__(self, settings: StoreSettings) -> None:
         self._runner = ScriptRunner(settings.url, settings.lifetimes)
+        self._forgetting = Forgetting(self._runner)
 
     async def initialise(self) -> None:
         """Gives every shard that has none its incarnation; without it, scripts refuse to run.
@@ -61,12 +63,13 @@ class Store(Reads, Writes):
 
     async def forget(self, entries: list[OutboxEntry]) -> None:
         """Removes entries that the bus has confirmed."""
-        by_shard: dict[int, list[str]] = {}
-        for entry in entries:
-            by_shard.setdefault(entry.shard, []).append(entry.entry_id)
-        await self._runner.plain(
-            [("XDEL", keys.key(shard, "outbox"), *ids) for shard, ids in by_shard.items()]
-        )
+        self._forgetting.add(entries)
+        await self._forgetting.remove()
+
+    def forget_soon(self, entries: list[OutboxEntry]) -> None:
+        """As `forget`, for those who do not want to wait: within a tenth of a second, with others."""
+        self._forgetting.add(entries)
 
     async def close(self) -> None:
+        await self._forgetting.close()
         await self._runner.close()
