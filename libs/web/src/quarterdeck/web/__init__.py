@@ -7,6 +7,7 @@ Knows no command and no batch; the api and the broadcaster bring their routes.
     tokens.py       bearer tokens → Principal; tickets.py: single-use tickets for EventSource
     operations.py   the one table of operations and the action that each requires
     problems.py     errors → RFC 9457 problem documents
+    body.py         request bodies with a limit
     answers.py      responses at little cost; leaving.py and stalling.py: clients that go, clients that stop reading
     watch.py        which paths are watched; openapi.py: the document of all
     application.py  Litestar, put together from all of the above

@@ -43,7 +43,7 @@ def build(
 
     return Litestar(
         route_handlers,
-        guards=[operations.guard],
+        before_request=operations.check,
         exception_handlers={
             QuarterdeckError: answer,
             HTTPException: on_http_error,

@@ -18,6 +18,7 @@ from quarterdeck.contracts.errors import NotFound
 from quarterdeck.contracts.states import BATCH_TERMINAL, BatchState
 from quarterdeck.core.store import BatchView
 from quarterdeck.web.answers import Answer
+from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body, decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
 
@@ -57,7 +58,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
     @post("/api/batch_commands")
     async def submit(request: WebRequest) -> Answer:
-        body = await request.body()
+        body = await read_body(request)
         asked = decode_body(body, SubmitBatch)
         spec = batch_spec(asked)
         batch_id = await take(
@@ -67,7 +68,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
     @post("/api/command/batch")
     async def submit_for_clients(request: WebRequest) -> Answer:
-        body = await request.body()
+        body = await read_body(request)
         asked = decode_body(body, SubmitClientBatch)
         spec = client_batch_spec(asked)
         batch_id = await take(request, body, spec, asked.client_ids, "client_ids", None)

@@ -16,6 +16,7 @@ from quarterdeck.contracts.ids import check_id, parse_target
 from quarterdeck.contracts.states import TERMINAL, CommandState
 from quarterdeck.core.store import CommandView, NewCommand
 from quarterdeck.web.answers import Answer
+from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body, decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
 
@@ -31,7 +32,7 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
     @post("/api/command")
     async def submit(request: WebRequest) -> Answer:
-        body = await request.body()
+        body = await read_body(request)
         asked = decode_body(body, SubmitCommand)
         tenant = request.user.tenant
         target = parse_target(asked.client_id, "client_id")

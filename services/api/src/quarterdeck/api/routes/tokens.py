@@ -18,6 +18,7 @@ from quarterdeck.contracts.events import rfc3339
 from quarterdeck.contracts.ids import check_id, new_id
 from quarterdeck.core.registry.keys import api_token_key, join_token_key
 from quarterdeck.web.answers import Answer, NoContent
+from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body
 from quarterdeck.web.paths import WebRequest, path_id
 from quarterdeck.web.tickets import LIFETIME_S
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @post("/api/tokens")
     async def create(request: WebRequest) -> Answer:
-        asked = decode_body(await request.body(), CreateToken)
+        asked = decode_body(await read_body(request), CreateToken)
         if asked.expires_in_s is not None and asked.expires_in_s <= 0:
             raise InvalidInput("expires_in_s: expected more than 0", field="expires_in_s")
         now_ms = parts.clock.now_ms()
@@ -80,7 +81,7 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
     @post("/api/tokens/join")
     async def create_join(request: WebRequest) -> Answer:
-        asked = decode_body(await request.body() or b"{}", CreateJoinToken)
+        asked = decode_body(await read_body(request) or b"{}", CreateJoinToken)
         now_ms = parts.clock.now_ms()
         token = JoinToken(
             token_id=new_id(),
