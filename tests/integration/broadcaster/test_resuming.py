@@ -8,11 +8,13 @@ import pytest
 
 from quarterdeck.broadcaster.settings import BroadcasterSettings
 from quarterdeck.contracts.states import CommandState as S
-from quarterdeck.contracts.streams import FEED
+from quarterdeck.contracts.streams import FEED, STATE
 from quarterdeck.core import metrics
+from quarterdeck.core.bus import ensure_streams
 from quarterdeck.core.store import CommandView
+from quarterdeck.embedded.nats_server import NatsServer
 from quarterdeck.testing.eventually import eventually
-from tests.integration.api.deck import Deck
+from tests.integration.api.deck import Deck, brokers
 from tests.integration.broadcaster.stage import (
     Frame,
     RawWatcher,
@@ -164,6 +166,42 @@ async def test_a_trimmed_log_is_answered_with_one_resync(stage: Deck) -> None:
     async with watching(stage, path, last_event_id=late.id) as stream:
         rest = await stream.rest()
     assert shown(rest) == shown(frames[-4:])
+
+
+async def test_a_finished_command_whose_log_is_gone_still_ends(stage: Deck) -> None:
+    """S4-22"""
+    view = await new_command(stage)
+    await stage.move(view.command_id, S.SENT)
+    await stage.move(view.command_id, S.SUCCEEDED)
+    await stage.bus.api.call(f"STREAM.PURGE.{FEED}")
+    other = await new_command(stage)
+    await stage.move(other.command_id, S.UNREACHABLE)
+    async with watching(stage, f"/api/command/{view.command_id}/events") as stream:
+        frames = await stream.rest()
+    assert [frame.event for frame in frames] == ["snapshot", "end"]
+    assert frames[0].data["command"]["state"] == "succeeded"
+
+
+async def test_a_feed_that_was_lost_ends_streams_and_resyncs_who_comes_back(
+    nats_server: NatsServer, shared_redis_url: str, tmp_path: Path
+) -> None:
+    """S0-37, S4-22"""
+    async with brokers(nats_server.url, shared_redis_url) as deck:
+        settings = BroadcasterSettings(port_file=tmp_path / "port")
+        async with running_broadcaster(deck, settings) as deck.http:
+            view = await new_command(deck)
+            path = f"/api/command/{view.command_id}/events"
+            async with watching(deck, path) as stream:
+                seen = await stream.until("command")
+                for name in (FEED, STATE):
+                    await deck.bus.api.call(f"STREAM.DELETE.{name}")
+                await ensure_streams(deck.bus, 1)
+                assert await stream.rest() == []
+            async with watching(deck, path, last_event_id=seen[-1].id) as stream:
+                first = await stream.next()
+                assert first is not None and first.event == "resync"
+                await deck.move(view.command_id, S.UNREACHABLE)
+                assert [frame.event for frame in await stream.rest()] == ["command", "end"]
 
 
 async def fill(deck: Deck, view: CommandView, megabytes: int) -> None:

@@ -63,6 +63,18 @@ class Ending:
             self._end = self._end or end
             await self._settle()
 
+    async def assume(self) -> None:
+        """The scope has ended, and a feed that was trimmed no longer says so: what it still has is all."""
+        if self._end is not None or self.at is not None:
+            return
+        last_sequence = 0
+        async for messages in self._bus.read(
+            FEED, self._scope.filters, deliver="last_per_subject", follow=False
+        ):
+            last_sequence = messages[-1].sequence
+        self.at = last_sequence
+        self._on_known()
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

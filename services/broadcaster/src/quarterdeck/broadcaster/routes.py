@@ -15,6 +15,7 @@ from quarterdeck.broadcaster.hub import Hubs
 from quarterdeck.broadcaster.snapshots import snapshot
 from quarterdeck.broadcaster.watcher import EventStream, Watch
 from quarterdeck.contracts.errors import NotFound
+from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.store import Store
@@ -42,7 +43,7 @@ class WatchQuery(
 
 
 def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTTPRouteHandler]:
-    async def watch(request: WebRequest, scope: Scope) -> ASGIResponse:
+    async def watch(request: WebRequest, scope: Scope, *, ended: bool = False) -> ASGIResponse:
         query = decode_query(query_of(request), WatchQuery)
         last_event_id = request.headers.get("last-event-id") or query.last_event_id
         facts = await bus.stream_info(FEED)
@@ -52,6 +53,8 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
         hub, position = hubs.join(scope, opening.after)
         try:
             await hub.ending.learn(end)
+            if ended and end is None and facts.first_sequence > 1:
+                await hub.ending.assume()
             if opening.prologue is Prologue.NOTHING and hub.over(position.after):
                 hubs.leave(scope, hub, position)
                 return NoContent()  # tells an EventSource to come back no more
@@ -77,14 +80,17 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
         view = await store.command(tenant, command_id)
         if view is None:
             raise NotFound("command_id: no such command", field="command_id")
-        return await watch(request, Scope.of_command(tenant, view.batch_id, command_id))
+        return await watch(
+            request, Scope.of_command(tenant, view.batch_id, command_id), ended=view.state in TERMINAL
+        )
 
     @get("/api/batch_commands/{batch_command_id:str}/events")
     async def watch_batch(request: WebRequest) -> ASGIResponse:
         tenant, batch_id = request.user.tenant, path_id(request, "batch_command_id")
-        if await store.batch(tenant, batch_id) is None:
+        view = await store.batch(tenant, batch_id)
+        if view is None:
             raise NotFound("batch_command_id: no such batch", field="batch_command_id")
-        return await watch(request, Scope.of_batch(tenant, batch_id))
+        return await watch(request, Scope.of_batch(tenant, batch_id), ended=view.state in BATCH_TERMINAL)
 
     @get("/api/events")
     async def watch_tenant(request: WebRequest) -> ASGIResponse:
