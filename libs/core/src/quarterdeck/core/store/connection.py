@@ -64,6 +64,11 @@ class ScriptRunner:
         """Commands without a script, in one round trip. Raises Unavailable."""
         return _checked(await self._pipelines.ask(commands))
 
+    async def now_ms(self) -> int:
+        """Redis' clock, which deadlines go by. Raises Unavailable."""
+        seconds, microseconds = (await self.plain([("TIME",)]))[0]
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def close(self) -> None:
         await self._pipelines.close()
         await self._client.aclose()

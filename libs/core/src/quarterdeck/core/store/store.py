@@ -40,8 +40,7 @@ class Store(Reads, Writes):
 
     async def left_over(self, shards: range, *, older_than_ms: int, limit: int = 500) -> list[OutboxEntry]:
         """Outbox entries older than `older_than_ms`, by Redis' clock. `limit`: per shard."""
-        seconds, microseconds = (await self._runner.plain([("TIME",)]))[0]
-        until = int(seconds) * 1000 + int(microseconds) // 1000 - older_than_ms
+        until = await self._runner.now_ms() - older_than_ms
         answers = await self._runner.plain(
             [("XRANGE", keys.key(shard, "outbox"), "-", str(until), "COUNT", limit) for shard in shards]
         )
