@@ -24,6 +24,9 @@ _WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 _UNAVAILABLE_STATUS: Final = 503
 """No leader, too few peers, storage pressure: all pass."""
 
+_STORE_NOT_MADE: Final = 10049
+"""A stream of that name was deleted a moment ago and its directory is still going away. Seen with nats-server 2.15."""
+
 _ACTUAL: Final = re.compile(r"(\d+)\s*$")
 
 
@@ -37,7 +40,7 @@ class ErrorBody(msgspec.Struct):
 
 def is_transient(error: ErrorBody) -> bool:
     """Whether the same call may succeed in a moment."""
-    return error.code == _UNAVAILABLE_STATUS
+    return error.code == _UNAVAILABLE_STATUS or error.err_code == _STORE_NOT_MADE
 
 
 def error_of(call: str, error: ErrorBody, *, expected_sequence: int = 0) -> BusError:
