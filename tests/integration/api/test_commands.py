@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from quarterdeck.contracts.commands import TimeoutClock
 from quarterdeck.contracts.events import CloudEvent
@@ -281,3 +282,18 @@ async def test_another_tenant_sees_nothing_of_it(deck: Deck) -> None:
     stop = await deck.http.post(f"/api/command/{command_id}/terminate", headers=headers)
     assert stop.status_code == 404
     assert (await deck.store.command(TENANT, command_id)) is not None
+
+
+async def test_what_was_sent_is_logged_without_its_payload(deck: Deck) -> None:
+    """S0-23"""
+    await deck.agent("client-001")
+    with structlog.testing.capture_logs() as lines:
+        command_id = await submit(deck, payload={"password": "hunter2"})
+    (line,) = [line for line in lines if line["event"] == "api.command_sent"]
+    assert (line["command_id"], line["client_id"], line["command_type"]) == (
+        command_id,
+        "client-001",
+        "restart",
+    )
+    assert line["timeout_ms"] == 30_000
+    assert "hunter2" not in str(lines)

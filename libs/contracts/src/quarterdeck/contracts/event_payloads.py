@@ -112,7 +112,10 @@ class AgentEvent(_Payload, frozen=True, kw_only=True):
     agent_id: str | None = None
     gateway_id: str | None = None
     carrier: str | None = None
+    since_ms: int | None = None
+    """When the link began."""
     reason: str | None = None
+    """Why it ended; a LinkEnd."""
 
 
 PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
