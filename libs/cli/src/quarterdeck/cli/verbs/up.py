@@ -81,6 +81,7 @@ def _announce(system: ReadySystem) -> None:
     facts.show_header = False
     for name, value in (
         ("API", system.api),
+        ("console", f"{system.api}/console"),
         ("token", system.token),
         ("gateways", f"quic://{system.quic}  grpc://{system.grpc}"),
         ("data", system.data_dir),
