@@ -15,8 +15,8 @@ import structlog
 from quarterdeck.agent.settings import ServerAddress
 from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.bus import Bus
+from quarterdeck.core.collector import calm_collector
 from quarterdeck.core.registry import Registry
-from quarterdeck.core.runtime.collector import calm_collector
 from quarterdeck.testing.fleet import Fleet, FleetSettings
 from tests.benchmarks.companion import Benchmark, run_companion
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from quarterdeck.core.runtime.collector import YOUNG, calm_collector
+from quarterdeck.core.collector import YOUNG, calm_collector
 
 
 @pytest.fixture

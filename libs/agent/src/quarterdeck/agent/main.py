@@ -26,6 +26,7 @@ from quarterdeck.agent.settings import (
     parse_labels,
 )
 from quarterdeck.core import telemetry
+from quarterdeck.core.collector import calm_collector
 from quarterdeck.core.logging import configure
 from quarterdeck.wire.join_token import InvalidJoinToken
 
@@ -35,6 +36,8 @@ EXIT_REFUSED: Final = 3
 """No gateway will take this agent: restarting it is pointless until somebody acts (systemd:
 RestartPreventExitStatus)."""
 EXIT_USAGE: Final = 2
+_SETTLED_S: Final = 3.0
+"""After this an agent that found its gateway has loaded all it needs."""
 
 
 def run(settings: AgentSettings, *, samples: bool = False) -> int:
@@ -43,7 +46,7 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
     if samples:
         SampleCommands().register(handlers)
     try:
-        asyncio.run(run_agent(settings, handlers))
+        asyncio.run(_live(settings, handlers))
     except AgentRefused as refused:
         log.error("agent.refused", agent_id=settings.agent_id, reason=refused.reason, cause=refused.message)
         return EXIT_REFUSED
@@ -51,6 +54,12 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
         log.error("agent.settings_refused", code=error.code, cause=error.message)
         return EXIT_USAGE
     return 0
+
+
+async def _live(settings: AgentSettings, handlers: Handlers) -> None:
+    # Not at once: the carrier's library, half of all that is ever loaded, comes with the first link.
+    asyncio.get_running_loop().call_later(_SETTLED_S, calm_collector)
+    await run_agent(settings, handlers)
 
 
 def read_token(text: str | None) -> str | None:

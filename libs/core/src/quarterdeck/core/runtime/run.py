@@ -15,8 +15,8 @@ from quarterdeck.contracts.ids import new_id
 from quarterdeck.core import logging, telemetry
 from quarterdeck.core.bus import Bus, ensure_streams
 from quarterdeck.core.clock import SystemClock
+from quarterdeck.core.collector import calm_collector
 from quarterdeck.core.registry import Registry
-from quarterdeck.core.runtime.collector import calm_collector
 from quarterdeck.core.runtime.health import Health
 from quarterdeck.core.runtime.http import HealthServer
 from quarterdeck.core.runtime.service import PLAIN, Service, ServiceContext, Wants
