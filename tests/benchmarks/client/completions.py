@@ -35,9 +35,8 @@ class Completions:
 
     def __init__(self) -> None:
         self._stream: EventStream | None = None
-        self._seen_s: dict[str, float] = {}
+        self._seen: dict[str, float | UnexpectedEnd] = {}
         self._waiting: dict[str, asyncio.Future[float]] = {}
-        self._failure: UnexpectedEnd | None = None
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> Self:
@@ -50,15 +49,15 @@ class Completions:
 
         Raises UnexpectedEnd for any end but success, TimeoutError.
         """
-        if self._failure is not None:
-            raise self._failure
-        seen_s = self._seen_s.pop(subject_id, None)
-        if seen_s is None:
+        seen = self._seen.pop(subject_id, None)
+        if seen is None:
             waiting: asyncio.Future[float] = asyncio.get_running_loop().create_future()
             self._waiting[subject_id] = waiting
             async with asyncio.timeout(timeout_s):
-                seen_s = await waiting
-        return seen_s
+                return await waiting
+        if isinstance(seen, UnexpectedEnd):
+            raise seen
+        return seen
 
     def close(self) -> None:
         if self._stream is not None:
@@ -70,11 +69,15 @@ class Completions:
         now_s = time.perf_counter()
         decoded = _decode(event[event.index(b"{") :])
         waiting = self._waiting.pop(decoded.subject, None)
+        # What nobody here waits for may end as it likes: commands of earlier jobs reach their deadlines in ours.
+        end: float | UnexpectedEnd = now_s
         if decoded.data.state not in {"succeeded", "COMPLETED_SUCCESSFULLY"}:
-            self._failure = UnexpectedEnd(f"{decoded.subject} ended {decoded.data.state}")
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(self._failure)
-        elif waiting is None:
-            self._seen_s[decoded.subject] = now_s
-        elif not waiting.done():
-            waiting.set_result(now_s)
+            end = UnexpectedEnd(f"{decoded.subject} ended {decoded.data.state}")
+        if waiting is None:
+            self._seen[decoded.subject] = end
+        elif waiting.done():
+            return
+        elif isinstance(end, UnexpectedEnd):
+            waiting.set_exception(end)
+        else:
+            waiting.set_result(end)
