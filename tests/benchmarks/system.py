@@ -4,7 +4,7 @@ Owns its start and end, the fleets, and what its processes cost. Handed to every
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from quarterdeck.embedded.ready_file import ReadySystem
 from quarterdeck.embedded.settings import UpSettings
 from tests.benchmarks.client.http import Endpoint, HttpPool
 from tests.benchmarks.companion import Companion
+from tests.benchmarks.measurement import Measurement
 
 _LOCAL_AGENTS: Final = 2
 """One per carrier."""
@@ -86,6 +87,10 @@ class System:
                     await asyncio.sleep(_POLL_S)
         finally:
             pool.close()
+
+
+Job = Callable[[System], Awaitable[Measurement]]
+"""Measures one thing. Raises whatever went wrong: a figure that cannot be trusted is none."""
 
 
 @asynccontextmanager

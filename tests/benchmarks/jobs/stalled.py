@@ -13,7 +13,7 @@ from tests.benchmarks.system import System, fleet_ids
 
 _FLEET: Final = 50
 _IN_FLIGHT: Final = 50
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _ROUND_S: Final = 1.5
 _STALLED: Final = "stalled-0"
 _ORDERS_FOR_STALLED: Final = 200

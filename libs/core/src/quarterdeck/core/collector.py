@@ -9,9 +9,9 @@ import ctypes
 import gc
 from typing import Final
 
-YOUNG: Final = 10_000
-"""Container objects made and not freed until the youngest are looked at: some megabytes of garbage at most. CPython's
-default is 700. Source: gc.set_threshold."""
+YOUNG: Final = 50_000
+"""Container objects made and not freed until the youngest are looked at: a large batch is over before, and what little
+is left of it in cycles is some megabytes at most. CPython's default is 700. Source: gc.set_threshold."""
 MIDDLE: Final = 20
 OLD: Final = 100
 
