@@ -22,7 +22,7 @@ from quarterdeck.core.logging import configure
 from quarterdeck.embedded.main import environment
 from tests.benchmarks.companion import ROOT
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.measurement import Job, Measurement
+from tests.benchmarks.measurement import Measurement
 from tests.benchmarks.report import print_table, write_json
 from tests.benchmarks.system import Job, System, running_system, start_system
 
