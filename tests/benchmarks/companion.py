@@ -96,8 +96,8 @@ class Benchmark:
         sys.stdout.buffer.flush()
 
 
-def run_companion(main: Callable[[Benchmark], Awaitable[None]]) -> None:
-    """Entry of a companion module: `main` on uvloop, until it returns."""
+def run_companion(main: Callable[[Benchmark], Awaitable[None]], *, on_uvloop: bool = True) -> None:
+    """Entry of a companion module: `main` until it returns."""
 
     async def run() -> None:
         lines = asyncio.StreamReader(limit=_LINE_LIMIT_BYTES)
@@ -106,4 +106,4 @@ def run_companion(main: Callable[[Benchmark], Awaitable[None]]) -> None:
         )
         await main(Benchmark(lines))
 
-    uvloop.run(run())
+    (uvloop.run if on_uvloop else asyncio.run)(run())
