@@ -103,7 +103,6 @@ async def start_system(directory: Path, environ: Mapping[str, str]) -> AsyncIter
         port=0,
         grpc_port=0,
         quic_port=0,
-        log_level="warning",
     )
     async with running(settings) as ready:
         yield System(ready)
