@@ -48,6 +48,9 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("var")
     stream_replicas: int = 1
     """Copies of each JetStream stream. 3 on a cluster."""
+    failpoints: str = ""
+    """For tests: see failpoints.py."""
+    failpoints_dir: Path | None = None
 
 
 def load(cls: type[T], prefix: str, environ: Mapping[str, str]) -> T:

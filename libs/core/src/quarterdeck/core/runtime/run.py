@@ -12,7 +12,7 @@ import structlog
 
 from quarterdeck.contracts.errors import QuarterdeckError, Unavailable
 from quarterdeck.contracts.ids import new_id
-from quarterdeck.core import logging, telemetry
+from quarterdeck.core import failpoints, logging, telemetry
 from quarterdeck.core.bus import Bus, ensure_streams
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.collector import calm_collector
@@ -55,6 +55,7 @@ async def _live(factory: Callable[[], Service], settings: CoreSettings, wants: W
     service_id = settings.service_id or new_id()
     logging.configure(settings.log_format, settings.log_level, service=service.name, service_id=service_id)
     telemetry.export_to(settings.otlp_endpoint, service=service.name, service_id=service_id)
+    failpoints.arm(settings.failpoints, settings.failpoints_dir)
     health, stopping = Health(service.name), asyncio.Event()
     _stop_on_signals(health, stopping)
     ctx = await _assemble(service_id, settings, wants, health, stopping)
