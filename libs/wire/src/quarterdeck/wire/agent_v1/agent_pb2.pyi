@@ -626,6 +626,7 @@ class CommandSpec(_message.Message):
     NO_OUTPUT_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_BYTES_FIELD_NUMBER: _builtins.int
     command_type: _builtins.str
     payload: _builtins.bytes
     """JSON text"""
@@ -637,6 +638,8 @@ class CommandSpec(_message.Message):
     """between SIGTERM and SIGKILL"""
     priority: _builtins.int
     """1 to 10, 10 first"""
+    max_output_bytes: _builtins.int
+    """kept of each stream; what comes after is counted as truncated. 0: no limit"""
     @_builtins.property
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -649,10 +652,11 @@ class CommandSpec(_message.Message):
         no_output_timeout_ms: _builtins.int = ...,
         grace_ms: _builtins.int = ...,
         priority: _builtins.int = ...,
+        max_output_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_type", b"command_type", "env", b"env", "grace_ms", b"grace_ms", "no_output_timeout_ms", b"no_output_timeout_ms", "payload", b"payload", "priority", b"priority", "working_directory", b"working_directory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command_type", b"command_type", "env", b"env", "grace_ms", b"grace_ms", "max_output_bytes", b"max_output_bytes", "no_output_timeout_ms", b"no_output_timeout_ms", "payload", b"payload", "priority", b"priority", "working_directory", b"working_directory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,6 +700,7 @@ class Order(_message.Message):
     leaf_index: _builtins.int
     not_before_ms: _builtins.int
     expires_ms: _builtins.int
+    """by the server's clock: an order that has not started by then never starts. 0: none"""
     nonce: _builtins.bytes
     @_builtins.property
     def epoch(self) -> Global___Epoch: ...
