@@ -74,8 +74,9 @@ async def open_submitter(endpoint: Endpoint, *, in_flight: int) -> AsyncIterator
         await asyncio.sleep(0)  # the loop closes the sockets
 
 
-def command_body(agent_id: str, command_type: str, payload: Mapping[str, Any] | None = None) -> bytes:
-    """Of POST /api/command."""
-    return msgspec.json.encode(
-        {"client_id": agent_id, "command_type": command_type, "payload": payload or {}, "timeout": 60}
-    )
+def command_body(
+    agent_id: str, command_type: str, payload: Mapping[str, Any] | None = None, **options: Any
+) -> bytes:
+    """Of POST /api/command. `options`: further members."""
+    members = {"client_id": agent_id, "command_type": command_type, "payload": payload or {}, "timeout": 60}
+    return msgspec.json.encode({**members, **options})

@@ -47,7 +47,10 @@ async def measure(system: System) -> Measurement:
 async def _stream(system: System, carrier: Carrier, total_bytes: int) -> tuple[float, dict[str, float | str]]:
     """MB/s, and CPU time by process."""
     argv = ["/usr/bin/head", "-c", str(total_bytes), "/dev/zero"]
-    body = command_body(system.local_agent(carrier), "exec", {"argv": argv})
+    # All of it is to be kept: what an agent drops is quick.
+    body = command_body(
+        system.local_agent(carrier), "exec", {"argv": argv}, max_output_bytes=max(_GRPC_BYTES, _QUIC_BYTES)
+    )
     async with open_submitter(system.endpoint, in_flight=1) as submitter:
         before_s, began_s = system.cpu_s(), time.perf_counter()
         took_ms = await submitter.run_command(body)

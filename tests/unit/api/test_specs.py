@@ -15,7 +15,13 @@ from quarterdeck.api.handlers.requests import SubmitBatch, SubmitCommand
 from quarterdeck.contracts.commands import Lane, TimeoutClock
 from quarterdeck.contracts.errors import InvalidInput, QuarterdeckError
 from quarterdeck.contracts.ids import Target, shard_of
-from quarterdeck.contracts.limits import DEFAULT_TIMEOUT_MS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+from quarterdeck.contracts.limits import (
+    DEFAULT_MAX_OUTPUT_BYTES,
+    DEFAULT_TIMEOUT_MS,
+    MAX_MESSAGE_BYTES,
+    MAX_OUTPUT_BYTES,
+    MAX_PAYLOAD_BYTES,
+)
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.web.decoding import decode_body
 from quarterdeck.web.tokens import Principal
@@ -41,6 +47,18 @@ def test_seconds_become_milliseconds_and_a_single_command_runs_from_creation() -
 def test_without_a_timeout_the_default_holds() -> None:
     """S0-1"""
     assert new_command(ask(), Target("a1"), ORIGIN, connected=True).spec.timeout_ms == DEFAULT_TIMEOUT_MS
+
+
+def test_the_limit_of_kept_output_is_checked_and_has_a_default() -> None:
+    """I4, I9: truncation is by a number that somebody can name."""
+    spec = new_command(ask(max_output_bytes=1_000), Target("a1"), ORIGIN, connected=True).spec
+    assert spec.max_output_bytes == 1_000
+    spec = new_command(ask(), Target("a1"), ORIGIN, connected=True).spec
+    assert spec.max_output_bytes == DEFAULT_MAX_OUTPUT_BYTES
+    for wrong in (0, -1, MAX_OUTPUT_BYTES + 1):
+        with pytest.raises(InvalidInput) as refused:
+            new_command(ask(max_output_bytes=wrong), Target("a1"), ORIGIN, connected=True)
+        assert refused.value.field == "max_output_bytes"
 
 
 def test_a_payload_is_carried_as_it_came() -> None:

@@ -25,6 +25,7 @@ def test_spec_travels_whole() -> None:
         no_output_timeout_ms=7,
         grace_ms=9,
         priority=3,
+        max_output_bytes=11,
     )
 
     sent = pb.CommandSpec.FromString(spec_bytes(spec))
@@ -34,6 +35,7 @@ def test_spec_travels_whole() -> None:
         b'{"command": "id"}',
         "/srv",
     )
+    assert sent.max_output_bytes == 11
     assert (dict(sent.env), sent.no_output_timeout_ms, sent.grace_ms, sent.priority) == ({"A": "1"}, 7, 9, 3)
 
 

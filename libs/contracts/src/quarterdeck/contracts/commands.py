@@ -4,7 +4,12 @@ from enum import StrEnum
 
 import msgspec
 
-from quarterdeck.contracts.limits import DEFAULT_GRACE_MS, DEFAULT_TIMEOUT_MS, PRIORITY_DEFAULT
+from quarterdeck.contracts.limits import (
+    DEFAULT_GRACE_MS,
+    DEFAULT_MAX_OUTPUT_BYTES,
+    DEFAULT_TIMEOUT_MS,
+    PRIORITY_DEFAULT,
+)
 
 
 class Lane(StrEnum):
@@ -56,6 +61,8 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     queue_for_ms: int | None = None
     """How long the command may wait for an agent that is offline; None: not at all."""
     retry: Retry = Retry()
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES
+    """Kept of each stream, from its start. What comes after is read, counted and dropped: the command is not slowed."""
 
     @property
     def runs_from_creation(self) -> bool:

@@ -38,6 +38,8 @@ class SpecDocument(_Payload, frozen=True, kw_only=True):
     priority: int | None = None
     queue_for_ms: int | None = None
     retry: dict[str, int] = {}
+    max_output_bytes: int | None = None
+    """Kept of each stream. Absent: the default of 256 MiB."""
 
 
 class CommandAccepted(_OfCommand, frozen=True, kw_only=True):
@@ -71,6 +73,18 @@ class CommandMoved(_OfCommand, frozen=True, kw_only=True):
     started_at_ms: int | None = None
     last_output_at_ms: int | None = None
     completed_at_ms: int | None = None
+    stdout_bytes: int | None = None
+    """What is kept of the stream; with an end."""
+    stderr_bytes: int | None = None
+    stdout_sha256: str | None = None
+    """Hex, the agent's, over what is kept."""
+    stderr_sha256: str | None = None
+    stdout_verified: int | None = None
+    """1: the log has exactly what the agent says."""
+    stderr_verified: int | None = None
+    stdout_truncated: int | None = None
+    """Bytes behind those, which the command printed beyond `max_output_bytes` and nobody has. Absent: none."""
+    stderr_truncated: int | None = None
 
 
 class CommandOutputLost(_OfCommand, frozen=True, kw_only=True):

@@ -26,6 +26,12 @@ TAIL_BYTES: Final = 4 * 1024
 CHUNK_TARGETS: Final = 500
 """Targets of a batch that share one dispatch message and one creation event."""
 
+DEFAULT_MAX_OUTPUT_BYTES: Final = 256 * 1024 * 1024
+"""What is kept of each stream of a command, when the request names no limit."""
+
+MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024 * 1024
+"""Largest limit that a request may name: more than the feed keeps of everybody would never be whole."""
+
 MAX_BATCH_TARGETS: Final = 50_000
 """Largest fan-out of one request."""
 

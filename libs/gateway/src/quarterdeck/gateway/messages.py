@@ -57,6 +57,7 @@ def spec_bytes(spec: CommandSpec) -> bytes:
         no_output_timeout_ms=spec.no_output_timeout_ms or 0,
         grace_ms=spec.grace_ms,
         priority=spec.priority,
+        max_output_bytes=spec.max_output_bytes,
     ).SerializeToString()
 
 

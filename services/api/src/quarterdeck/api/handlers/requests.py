@@ -30,6 +30,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     no_output_timeout: Seconds | None = None
     grace: Seconds | None = None
     """Seconds between SIGTERM and SIGKILL."""
+    max_output_bytes: int | None = None
+    """Kept of each stream; what is printed beyond it is dropped and counted."""
     priority: int | None = None
     retry: RetryBody | None = None
     working_directory: str | None = None

@@ -11,7 +11,9 @@ from quarterdeck.contracts.commands import CommandSpec, Retry, TimeoutClock
 from quarterdeck.contracts.errors import InvalidInput, InvalidTimeout, PayloadTooLarge, UnsupportedValue
 from quarterdeck.contracts.limits import (
     DEFAULT_GRACE_MS,
+    DEFAULT_MAX_OUTPUT_BYTES,
     DEFAULT_TIMEOUT_MS,
+    MAX_OUTPUT_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_TIMEOUT_MS,
     PRIORITY_DEFAULT,
@@ -50,6 +52,8 @@ def build_spec(
     _check_range("retry.backoff_ms", retry.backoff_ms, 0, _MAX_BACKOFF_MS)
     priority = PRIORITY_DEFAULT if options.priority is None else options.priority
     _check_range("priority", priority, 1, 10)
+    kept_bytes = DEFAULT_MAX_OUTPUT_BYTES if options.max_output_bytes is None else options.max_output_bytes
+    _check_range("max_output_bytes", kept_bytes, 1, MAX_OUTPUT_BYTES)
     timeout_ms = _span_ms("timeout", options.timeout)
     grace_ms = _span_ms("grace", options.grace, least_ms=0)
     return CommandSpec(
@@ -64,6 +68,7 @@ def build_spec(
         priority=priority,
         queue_for_ms=_span_ms("queue_for", options.queue_for),
         retry=Retry(max_attempts=retry.max_attempts, backoff_ms=retry.backoff_ms),
+        max_output_bytes=kept_bytes,
     )
 
 
