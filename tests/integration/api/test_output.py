@@ -56,6 +56,19 @@ async def test_a_command_without_output_has_an_empty_log(deck: Deck) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
+async def test_a_truncated_log_says_how_much_is_missing(deck: Deck) -> None:
+    """I4: in the answer's header, and wherever the command or its batch is shown."""
+    view = await command(deck, max_output_bytes=10)
+    await stored(deck, view, b"0123456789")
+    await deck.move(view.command_id, S.SENT)
+    await deck.move(view.command_id, S.SUCCEEDED, stdout_bytes=10, stdout_sha256="00", stdout_truncated=2**33)
+    path = f"/api/command/{view.command_id}"
+    assert (await deck.command(view.command_id)).spec.max_output_bytes == 10
+    assert (await deck.http.get(f"{path}/output")).headers["qd-truncated-bytes"] == str(2**33)
+    assert "qd-truncated-bytes" not in (await deck.http.get(f"{path}/output?stream=stderr")).headers
+    assert (await deck.http.get(path)).json()["command"]["stdout"]["truncated_bytes"] == 2**33
+
+
 async def test_ranges_answer_exactly_the_bytes_asked_for(deck: Deck) -> None:
     """S4-23"""
     view = await command(deck)

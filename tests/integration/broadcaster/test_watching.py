@@ -61,6 +61,17 @@ async def test_who_watches_after_sending_sees_all_of_it_and_an_end(stage: Deck) 
     assert chunks[0].data["stream"] == "stdout"
 
 
+async def test_the_end_tells_what_was_printed_beyond_the_limit(stage: Deck) -> None:
+    """I4: truncation is explicit, and told with the end."""
+    view = await new_command(stage)
+    await stage.move(view.command_id, S.SENT)
+    await stage.move(view.command_id, S.SUCCEEDED, stdout_bytes=9, stderr_bytes=1, stdout_truncated=77)
+    async with watching(stage, f"/api/command/{view.command_id}/events") as stream:
+        seen = await stream.rest()
+    assert seen[-2].data["data"]["stdout_truncated"] == 77
+    assert (seen[-1].event, seen[-1].data) == ("end", {"truncated_bytes": {"stdout": 77}})
+
+
 async def test_text_is_text_where_a_whole_chunk_is_utf_8(stage: Deck) -> None:
     """S4-17"""
     view = await new_command(stage)

@@ -1,6 +1,7 @@
 """The reducer behind every display: events in any order and repeated give one truth."""
 
 from quarterdeck.cli.board import Board
+from quarterdeck.cli.tables import dropped
 from quarterdeck.contracts.states import CommandState
 
 
@@ -58,6 +59,18 @@ def test_facts_of_the_end_are_kept() -> None:
 
     row = board.rows["c1"]
     assert (row.exit_code, row.stdout_bytes, row.stdout_sha256, row.reason) == (3, 5, "ab", "x")
+
+
+def test_dropped_output_is_told_until_a_new_attempt_begins() -> None:
+    """I4: truncation is explicit."""
+    board = _board()
+    _end(board, "c1", 2, state="failed", stdout_bytes=1_000, stdout_truncated=24_000)
+
+    row = board.rows["c1"]
+    assert dropped(row) == "stdout truncated: 1.0 kB kept, 24.0 kB dropped (--max-output)"
+
+    board.begin_attempt("c1", 2)
+    assert dropped(row) == ""
 
 
 def test_command_that_was_not_announced_is_named_after_its_agent() -> None:

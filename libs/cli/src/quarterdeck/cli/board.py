@@ -34,6 +34,9 @@ class Row(msgspec.Struct, kw_only=True):
     stdout_sha256: str = ""
     """Hex, of the agent; empty until the end."""
     stderr_sha256: str = ""
+    stdout_dropped_bytes: int = 0
+    """Printed beyond the limit of kept output: nobody has them."""
+    stderr_dropped_bytes: int = 0
     started_at_ms: int | None = None
     completed_at_ms: int | None = None
 
@@ -54,11 +57,14 @@ _FRESH: Final[dict[str, Any]] = {
     "stderr_bytes": 0,
     "stdout_sha256": "",
     "stderr_sha256": "",
+    "stdout_dropped_bytes": 0,
+    "stderr_dropped_bytes": 0,
 }
 """Members of a row that belong to one attempt, as they are at its start."""
 
-_TAKEN: Final = tuple(_FRESH)
-"""Members that events carry under the same name."""
+_TOLD_AS: Final = {"stdout_dropped_bytes": "stdout_truncated", "stderr_dropped_bytes": "stderr_truncated"}
+_TAKEN: Final = tuple((name, _TOLD_AS.get(name, name)) for name in _FRESH)
+"""Members, and what events call them."""
 
 
 class Board:
@@ -85,8 +91,8 @@ class Board:
             return row
         self.begin_attempt(command_id, attempt)
         row.state = _state(facts.get("state"), row.state)
-        for name in _TAKEN:
-            if (value := facts.get(name)) is not None:
+        for name, told_as in _TAKEN:
+            if (value := facts.get(told_as)) is not None:
                 setattr(row, name, value)
         return row
 

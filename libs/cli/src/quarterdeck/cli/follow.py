@@ -17,7 +17,7 @@ from quarterdeck.cli.client.feed import FeedEvent
 from quarterdeck.cli.exit_codes import ExitCode
 from quarterdeck.cli.interrupts import PATIENCE_S, Interrupts
 from quarterdeck.cli.presentation import Presentation, Style, present
-from quarterdeck.cli.tables import counts_line, ending, outcome_table, text
+from quarterdeck.cli.tables import counts_line, dropped, ending, outcome_table, text
 from quarterdeck.cli.watch import Watch
 from quarterdeck.contracts.states import CommandState
 
@@ -96,6 +96,9 @@ def _summary(subject: Subject, style: Style, shown: Presentation) -> None:
     if shown.log_dir is not None:
         for path in shown.log_dir.incomplete:
             shown.screen.note(f"{path}: not all of the output could be fetched", "bold red")
+    for row in rows:
+        if cut := dropped(row):
+            shown.screen.note(f"{row.target}: {cut}", "yellow")
     if style.format != "table":
         return
     if not subject.board.ended:

@@ -62,6 +62,17 @@ def detail(row: Row) -> str:
     return row.error or row.reason or ""
 
 
+def dropped(row: Row) -> str:
+    """What a command printed beyond its limit of kept output; nothing when all of it was kept."""
+    kept = {"stdout": row.stdout_bytes, "stderr": row.stderr_bytes}
+    lost = {"stdout": row.stdout_dropped_bytes, "stderr": row.stderr_dropped_bytes}
+    return ", ".join(
+        f"{stream} truncated: {bytes_of(kept[stream])} kept, {bytes_of(count)} dropped (--max-output)"
+        for stream, count in lost.items()
+        if count
+    )
+
+
 def counts_line(board: Board) -> str:
     """`3 succeeded, 1 failed`."""
     counts = board.counts

@@ -81,6 +81,7 @@ class Watch:
                 described = facts.pop(stream, None) or {}
                 facts[f"{stream}_bytes"] = described.get("length")
                 facts[f"{stream}_sha256"] = described.get("sha256")
+                facts[f"{stream}_truncated"] = described.get("truncated_bytes")
             self._tell(self._board.apply("", int(facts.get("version", 0)), facts))
 
     def _tell(self, row: Row | None) -> None:

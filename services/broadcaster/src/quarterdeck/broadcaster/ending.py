@@ -27,7 +27,24 @@ class _BatchEnd(msgspec.Struct):
     data: _BatchData
 
 
+class _CommandData(msgspec.Struct):
+    stdout_truncated: int = 0
+    stderr_truncated: int = 0
+
+
+class _CommandEnd(msgspec.Struct):
+    data: _CommandData
+
+
+class _Farewell(msgspec.Struct, omit_defaults=True):
+    """Data of the `end` frame."""
+
+    truncated_bytes: dict[str, int] = {}
+    """By stream, what a command printed beyond its limit of kept output. Children of a batch tell it one by one."""
+
+
 _decode_end = msgspec.json.Decoder(_BatchEnd).decode
+_decode_command_end = msgspec.json.Decoder(_CommandEnd).decode
 
 
 class Ending:
@@ -74,6 +91,17 @@ class Ending:
             last_sequence = messages[-1].sequence
         self.at = last_sequence
         self._on_known()
+
+    @property
+    def farewell(self) -> bytes:
+        """What the `end` frame says, in JSON."""
+        if self._end is None or self._scope.kind is not Kind.COMMAND:
+            return b"{}"
+        told = _decode_command_end(self._end.body).data
+        lost = {"stdout": told.stdout_truncated, "stderr": told.stderr_truncated}
+        return msgspec.json.encode(
+            _Farewell(truncated_bytes={stream: count for stream, count in lost.items() if count})
+        )
 
     def close(self) -> None:
         if self._timer is not None:

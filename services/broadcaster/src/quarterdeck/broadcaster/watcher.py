@@ -90,7 +90,7 @@ class EventStream(ASGIResponse):
             elif piece := self._from_ring():
                 yield piece
             elif hub.over(position.after):
-                yield frames.frame(variant, frames.END, b"{}")
+                yield frames.frame(variant, frames.END, hub.ending.farewell)
                 return
             elif hub.ring.position <= position.after:
                 if ticks != self._hubs.ticks:

@@ -25,6 +25,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float | None = None
     no_output_timeout: float | None = None
     grace: float | None = None
+    max_output_bytes: int | None = None
     queue_for: float | None = None
     priority: int | None = None
     retry: Mapping[str, int] | None = None

@@ -20,6 +20,7 @@ from quarterdeck.cli.interrupts import Interrupts
 from quarterdeck.cli.order import Payload, parse_env, payload_of
 from quarterdeck.cli.presentation import Format, Style
 from quarterdeck.cli.screen import Screen
+from quarterdeck.cli.sizes import Size
 from quarterdeck.contracts.ids import child_id
 
 
@@ -60,6 +61,9 @@ class How:
 
     grace: Duration | None = None
     """Between SIGTERM and SIGKILL, when it is cancelled or times out. Default: 5s."""
+
+    max_output: Size | None = None
+    """Keep so much of each stream: 64KiB, 10MB, 2GiB. What is printed beyond it is dropped. Default: 256MiB."""
 
     queue_for: Duration | None = None
     """Wait so long for machines that are offline, instead of calling them unreachable."""
@@ -166,6 +170,7 @@ def _order(payload: Payload, targets: Sequence[str], how: How) -> Order:
         timeout=_seconds(how.timeout),
         no_output_timeout=_seconds(how.no_output_timeout),
         grace=_seconds(how.grace),
+        max_output_bytes=how.max_output,
         queue_for=_seconds(how.queue_for),
         priority=how.priority,
         retry={"max_attempts": how.retries + 1} if how.retries else None,

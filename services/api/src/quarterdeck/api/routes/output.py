@@ -12,12 +12,15 @@ from quarterdeck.api.output_log import Extent, OutputLog
 from quarterdeck.api.parts import Parts
 from quarterdeck.contracts.errors import InvalidInput, NotFound
 from quarterdeck.contracts.output import OutputStream
+from quarterdeck.core.store import CommandView
 from quarterdeck.web.answers import Answer, RawHeaders, StreamedAnswer
 from quarterdeck.web.decoding import decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
 
 NDJSON: Final = b"application/x-ndjson"
 _BYTES: Final = b"application/octet-stream"
+_TRUNCATED: Final = b"qd-truncated-bytes"
+"""Header: what the command printed behind the last byte of the log, beyond its `max_output_bytes`."""
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
 
@@ -63,11 +66,19 @@ def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
                 (b"accept-ranges", b"bytes"),
                 (b"x-content-type-options", b"nosniff"),
                 (b"content-disposition", f'attachment; filename="{view.command_id}.{stream}"'.encode()),
+                *_truncation(view, attempt, stream),
                 *about,
             ),
         )
 
     return [download]
+
+
+def _truncation(view: CommandView, attempt: int, stream: OutputStream) -> RawHeaders:
+    if attempt != view.attempt:
+        return ()  # of earlier attempts only the log is kept
+    told = view.stdout if stream is OutputStream.STDOUT else view.stderr
+    return ((_TRUNCATED, str(told.truncated_bytes).encode()),) if told.truncated_bytes else ()
 
 
 def parse_range(text: str, extent: Extent) -> Span | None:

@@ -50,6 +50,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     exit_code: int | None
     output_stream_summary: list[str]
+    stdout_truncated_bytes: int
+    """Printed beyond `max_output_bytes`, and dropped."""
+    stderr_truncated_bytes: int
     error_message: str | None
     created_at: str
     updated_at: str
@@ -128,6 +131,8 @@ def task(view: CommandView, name_of: NameOf) -> Task:
         status=STATUS_OF[view.state],
         exit_code=view.exit_code,
         output_stream_summary=_last_lines(view.stdout) + _last_lines(view.stderr),
+        stdout_truncated_bytes=view.stdout.truncated_bytes,
+        stderr_truncated_bytes=view.stderr.truncated_bytes,
         error_message=error_message(view),
         created_at=rfc3339(view.created_at_ms),
         updated_at=rfc3339(view.updated_at_ms),
