@@ -106,7 +106,8 @@ async def test_returned_and_gone_is_unreachable_but_unproved_is_not(plane: Plane
     gateway = await plane.gateway("gw1", "a1", "a2")
     proved, unproved = await plane.post("a1"), await plane.post("a2")
     await eventually(lambda: len(gateway.ordered) == 2)
-    await plane.report(Returned(command_id=proved, attempt=1, agent_id="a1", at_ms=1))
+    handover = next(orders.handover for orders in gateway.orders if orders.orders[0].agent_id == "a1")
+    await plane.report(Returned(command_id=proved, attempt=1, agent_id="a1", at_ms=1, handover=handover))
     for agent in ("a1", "a2"):
         await plane.link("gw1", agent, ended_ms_ago=60_000)
     await plane.handled(streams.REPORTS)

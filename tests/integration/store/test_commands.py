@@ -11,7 +11,7 @@ from quarterdeck.contracts.errors import IdempotencyConflict, InvalidCursor, Una
 from quarterdeck.contracts.events import EventRecord
 from quarterdeck.contracts.ids import new_id, shard_for
 from quarterdeck.contracts.states import CommandState
-from quarterdeck.core.store import Idempotency, Move, RawEntry, Store, StoreSettings, Verdict
+from quarterdeck.core.store import Amendment, Idempotency, Move, RawEntry, Store, StoreSettings, Verdict
 from quarterdeck.core.store.scripts import Lifetimes
 from tests.integration.store.samples import SPEC, a_command
 
@@ -120,6 +120,7 @@ async def test_deadline_ends_a_command_as_far_as_its_state_proves(
     await store.create_command(a_command(command_id, spec=spec, created_at_ms=1))
     if road:
         await store.apply([Move(command_id, 1, step, 1) for step in road])
+        await store.amend([Amendment(command_id, 1, {"deadline_at_ms": 1})])
 
     due, written = await store.take_due(ALL)
 

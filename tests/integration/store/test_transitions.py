@@ -163,7 +163,7 @@ async def test_a_report_of_another_agent_s_command_changes_nothing(store: Store,
 
     written = await store.apply([Move(command_id, 1, S.SUCCEEDED, NOW_MS, by=by)])
     await store.amend([Amendment(command_id, 1, {"stdout_bytes": 7}, by)])
-    await store.hand_over([HandOver(command_id, 1, returned=True, by=by)])
+    await store.hand_over([HandOver(command_id, 1, returned=True, handover="h1", by=by)])
 
     view = await store.command("t", command_id)
     assert [outcome.verdict for outcome in written.outcomes] == [Verdict.FOREIGN]

@@ -75,9 +75,9 @@ def test_rejection_carries_its_reason() -> None:
 
 
 def test_returned_and_stop_acknowledgement_move_nothing() -> None:
-    stories = read([Returned(at_ms=1, **_WHO), TerminateAcked(at_ms=1, **_WHO)])  # type: ignore[arg-type]
+    stories = read([Returned(at_ms=1, handover="h1", **_WHO), TerminateAcked(at_ms=1, **_WHO)])  # type: ignore[arg-type]
 
-    assert stories == [Story("c1", 1, "a1", returned=True, stop_acked=True)]
+    assert stories == [Story("c1", 1, "a1", returned=["h1"], stop_acked=True)]
 
 
 def test_digest_is_judged_only_where_both_sides_gave_one() -> None:

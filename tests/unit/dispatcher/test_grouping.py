@@ -27,7 +27,17 @@ def test_no_single_gets_less_time_than_it_was_given() -> None:
             assert 0 <= envelope.created_at_ms - created_at_ms[item.command_id] < 50
 
 
-def test_singles_whose_time_runs_from_their_start_share_a_message_however_old_they_are() -> None:
-    old = single(1, created_at_ms=NOW_MS - 60_000, clock=TimeoutClock.START)
-    new = single(2, created_at_ms=NOW_MS, clock=TimeoutClock.START)
-    assert len(group_chunks([(old, {}), (new, {})])) == 1
+def test_singles_whose_time_runs_from_their_start_share_a_message_unless_they_expire_far_apart() -> None:
+    """I1: the orders of one message share their expiry."""
+    times_ms = (0, 60_000, 64_000)
+    chunks = [
+        single(time_ms, created_at_ms=NOW_MS + time_ms, clock=TimeoutClock.START) for time_ms in times_ms
+    ]
+
+    groups = group_chunks([(chunk, {}) for chunk in chunks])
+
+    assert [[item.command_id for item in items] for _, items in groups] == [
+        ["command-0"],
+        ["command-60000", "command-64000"],
+    ]
+    assert groups[1][0].deliver_by_ms == NOW_MS + 64_000 + 10_000 + 30_000

@@ -84,13 +84,13 @@ def test_queue_is_bounded_in_bytes_too() -> None:
     assert not waiting.put_order(sheet(spec=b"x"), order("c2"))
 
 
-def test_order_that_is_queued_already_is_not_queued_twice() -> None:
+def test_order_that_is_queued_is_held_until_it_is_packed() -> None:
     waiting = queue()
+    waiting.put_order(sheet(), order("c1"))
 
-    assert waiting.put_order(sheet(), order("c1"))
-    assert waiting.put_order(sheet(), order("c1"))
-
-    assert len(packed(waiting)) == 1
+    assert waiting.holds_order(order("c1"))
+    packed(waiting)
+    assert not waiting.holds_order(order("c1"))
 
 
 def test_large_orders_are_spread_over_frames() -> None:

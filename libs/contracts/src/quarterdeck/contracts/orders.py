@@ -61,11 +61,17 @@ class GatewayOrders(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     spec: CommandSpec
     orders: tuple[GatewayOrder, ...]
     batch_id: str | None = None
+    handover: str = ""
+    """Names this hand-over of these attempts. What a gateway proves of it, it proves of no other one."""
+    expires_ms: int = 0
+    """Unix ms: an order that has not started by then never starts. 0: none."""
 
 
 class OrderAnswer(StrEnum):
     QUEUED = "queued"
     """In the link's queue. If it cannot be written after all, a `returned` report follows."""
+    WAITING = "waiting"
+    """An earlier hand-over of the same attempt is still in the link's queue; nothing was taken."""
     BUSY = "busy"
     """The link's queue is full; nothing was taken."""
     GONE = "gone"

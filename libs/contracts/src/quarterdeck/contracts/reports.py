@@ -52,6 +52,9 @@ class Progress(_Report, frozen=True, tag="progress"):
 class Returned(_Report, frozen=True, tag="returned"):
     """The gateway had queued the order, and proves that it never wrote it to a link."""
 
+    handover: str = ""
+    """As GatewayOrders said: what one gateway returns, another one may have delivered."""
+
 
 class TerminateAcked(_Report, frozen=True, tag="terminate_acked"):
     """The agent will start nothing for this command any more."""

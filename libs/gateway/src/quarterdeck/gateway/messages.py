@@ -44,6 +44,8 @@ class OrderSheet(msgspec.Struct, frozen=True, kw_only=True):
     """pb.CommandSpec, serialised."""
     priority: int
     batch_id: str | None = None
+    handover: str = ""
+    expires_ms: int = 0
     traceparent: str = ""
 
 
@@ -77,6 +79,7 @@ def order_message(sheet: OrderSheet, order: GatewayOrder) -> bytes:
             guest=order.guest or "",
             traceparent=sheet.traceparent,
             batch_id=sheet.batch_id or "",
+            expires_ms=sheet.expires_ms,
         )
     ).SerializeToString()
 

@@ -17,7 +17,7 @@ from quarterdeck.gateway.inbox import Inbox
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_output import LinkOutput, OutputPorts
 from quarterdeck.gateway.messages import OrderSheet, goodbye, wire_epoch
-from quarterdeck.gateway.send_queue import SendQueue, StreamKey
+from quarterdeck.gateway.send_queue import QueuedOrder, SendQueue, StreamKey
 from quarterdeck.gateway.stream_writer import WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
@@ -61,6 +61,8 @@ class NativeLink:
     def offer(self, sheet: OrderSheet, order: GatewayOrder) -> OrderAnswer:
         if self._end is not None or self._retired or (self.epoch is not None and order.epoch != self.epoch):
             return OrderAnswer.GONE
+        if self._queue.holds_order(order):
+            return OrderAnswer.WAITING
         if not self._queue.put_order(sheet, order):
             return OrderAnswer.BUSY
         self._output.carry(order.command_id, order.attempt, sheet.batch_id)
@@ -116,7 +118,7 @@ class NativeLink:
             if queued.order.epoch == epoch:
                 self._queue.put_order(queued.sheet, queued.order)
             else:
-                self._return(queued.order)
+                self._return(queued)
         self._wake()
 
     async def run(self) -> LinkEnd:
@@ -141,7 +143,7 @@ class NativeLink:
             self._ack_timer.cancel()
         self._output.close()
         for queued in self._queue.take_unwritten():
-            self._return(queued.order)
+            self._return(queued)
 
     def reported(self, report_seqs: list[int]) -> None:
         """The bus has these reports: tell the agent, and forget the commands that ended."""
@@ -168,13 +170,14 @@ class NativeLink:
         self._queue.put(pb.GatewayMessage(credit=pb.Credit(window_bytes=window_bytes)))
         self._wake()
 
-    def _return(self, order: GatewayOrder) -> None:
-        self._output.forget(order.command_id, order.attempt)
+    def _return(self, queued: QueuedOrder) -> None:
+        order = queued.order
         returned = reports.Returned(
             command_id=order.command_id,
             attempt=order.attempt,
             agent_id=self.agent_id,
             at_ms=self._parts.clock.now_ms(),
+            handover=queued.sheet.handover,
         )
         self._parts.reports.add(self.tenant, returned)
 

@@ -61,6 +61,8 @@ class OrdersIn:
                 spec=spec_bytes(request.spec),
                 priority=request.spec.priority,
                 batch_id=request.batch_id,
+                handover=request.handover,
+                expires_ms=request.expires_ms,
                 traceparent=telemetry.traceparent(),
             )
             answers: list[OrderAnswer] = []

@@ -75,11 +75,13 @@ class SendQueue:
         earlier = self._output_acks.get(key)
         self._output_acks[key] = (offset, resend or (earlier is not None and earlier[1]))
 
+    def holds_order(self, order: GatewayOrder) -> bool:
+        """Whether this attempt waits here already: it must not be put again."""
+        return (order.command_id, order.attempt) in self._order_keys
+
     def put_order(self, sheet: OrderSheet, order: GatewayOrder) -> bool:
-        """False: the queue is full and nothing was taken. An order that is queued already is not queued twice."""
+        """False: the queue is full and nothing was taken."""
         key = (order.command_id, order.attempt)
-        if key in self._order_keys:
-            return True
         size_bytes = len(sheet.spec) + _ORDER_OVERHEAD_BYTES
         over = self._order_bytes + size_bytes > self._limit_order_bytes and self._orders
         if over or len(self._orders) >= self._limit_orders:

@@ -43,7 +43,8 @@ class Story(msgspec.Struct):
     at_ms: int = 0
     fields: dict[str, Any] = {}
     result: Result | None = None
-    returned: bool = False
+    returned: list[str] = []
+    """The hand-overs that a gateway proved not to have written."""
     stop_acked: bool = False
 
     def reached(self, state: CommandState, at_ms: int) -> None:
@@ -104,7 +105,7 @@ def _tell(story: Story, report: Report) -> None:
         case Progress():
             story.fields |= _progress_fields(report)
         case Returned():
-            story.returned = True
+            story.returned.append(report.handover)
         case TerminateAcked():
             story.stop_acked = True
 

@@ -63,9 +63,16 @@ class Intake:
             if story.to is None and story.fields
         ]
         returned = [
-            HandOver(story.command_id, story.attempt, returned=True, look_in_ms=0, by=by(tenant, story))
+            HandOver(
+                story.command_id,
+                story.attempt,
+                returned=True,
+                handover=handover,
+                look_in_ms=0,
+                by=by(tenant, story),
+            )
             for story in stories
-            if story.returned
+            for handover in story.returned
         ]
         acked = [story.command_id for story in stories if story.stop_acked and story.to not in TERMINAL]
         written, *_ = await asyncio.gather(

@@ -30,8 +30,10 @@ from quarterdeck.dispatcher.handlers import (
     Handover,
     decide,
     envelope_of_due,
+    late_by,
     link_fields,
     move_of,
+    new_handover,
     sent_late,
     unreachable_fields,
 )
@@ -98,23 +100,32 @@ class Attention:
 
     async def _send(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
         """Pending and waiting: as at intake, with the links of now."""
-        now_ms = self._clock.now_ms()
+        now_ms, name = self._clock.now_ms(), new_handover()
         moves: list[Move] = []
         handovers: dict[str, tuple[Envelope, Handover]] = {}
         for one in due:
             spec = specs[one.command_id]
             link = self._find(one.tenant, one.agent_id)
-            decision = decide(spec, link, one.agent_id, created_at_ms=one.created_at_ms, now_ms=now_ms)
+            decision = decide(
+                spec,
+                link,
+                one.agent_id,
+                created_at_ms=one.created_at_ms,
+                now_ms=now_ms,
+                handover=name,
+            )
+            deliver_by_ms = one.deliver_by_ms
             if one.state is CommandState.WAITING:
                 if not isinstance(link, Found):
                     continue
                 decision = sent_late(decision, spec, now_ms)
+                deliver_by_ms = late_by(spec, now_ms)
             if decision.to is CommandState.PENDING:
                 continue
             moves.append(move_of(one.command_id, one.attempt, decision, now_ms))
             if isinstance(link, Found):
                 handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
-                handovers[one.command_id] = (envelope_of_due(one, spec), handover)
+                handovers[one.command_id] = (envelope_of_due(one, spec, deliver_by_ms), handover)
         moved = {move.command_id for move in moves}
         pending = (one for one in due if one.state is CommandState.PENDING)
         resting = [one.command_id for one in pending if one.command_id not in moved]
@@ -130,7 +141,7 @@ class Attention:
         }
         await asyncio.gather(
             self._relay.publish(written.entries, subject_id=moves[0].command_id),
-            self._hand_over([pair for command_id, pair in handovers.items() if command_id in sent]),
+            self._hand_over([pair for command_id, pair in handovers.items() if command_id in sent], name),
         )
 
     async def _send_again(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
@@ -139,7 +150,7 @@ class Attention:
         Without a link, only a command that a gateway proved not to have delivered is unreachable; for any other the
         agent may know more, and only its deadline ends the wait.
         """
-        now_ms = self._clock.now_ms()
+        now_ms, name = self._clock.now_ms(), new_handover()
         steps: list[HandOver] = []
         handovers: dict[str, tuple[Envelope, Handover]] = {}
         lost: list[Move] = []
@@ -147,9 +158,18 @@ class Attention:
         for one in due:
             link = self._find(one.tenant, one.agent_id)
             if isinstance(link, Found):
-                steps.append(HandOver(one.command_id, one.attempt, returned=False, fields=link_fields(link)))
+                steps.append(
+                    HandOver(
+                        one.command_id,
+                        one.attempt,
+                        returned=False,
+                        handover=name,
+                        fields=link_fields(link),
+                    )
+                )
                 handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
-                handovers[one.command_id] = (envelope_of_due(one, specs[one.command_id]), handover)
+                envelope = envelope_of_due(one, specs[one.command_id], one.deliver_by_ms)
+                handovers[one.command_id] = (envelope, handover)
             elif isinstance(link, Gone) and one.returned:
                 fields = unreachable_fields(one.agent_id, now_ms)
                 lost.append(Move(one.command_id, one.attempt, CommandState.UNREACHABLE, now_ms, fields))
@@ -163,7 +183,9 @@ class Attention:
         if steps:
             outcomes = await self._store.hand_over(steps)
             still = {outcome.command_id for outcome in outcomes if outcome.verdict is Verdict.APPLIED}
-            await self._hand_over([pair for command_id, pair in handovers.items() if command_id in still])
+            await self._hand_over(
+                [pair for command_id, pair in handovers.items() if command_id in still], name
+            )
 
     async def _stop_again(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
         """Terminating without an acknowledgement; what was provably never delivered is terminated."""
@@ -186,13 +208,14 @@ class Attention:
         if stops:
             await self._stopping.pass_on(due[0].tenant, stops)
 
-    async def _hand_over(self, pairs: Sequence[tuple[Envelope, Handover]]) -> None:
-        """Commands of one batch share an envelope; each single command has its own."""
-        groups: dict[str, tuple[Envelope, list[Handover]]] = {}
+    async def _hand_over(self, pairs: Sequence[tuple[Envelope, Handover]], name: str) -> None:
+        """Commands of one batch and attempt share an envelope; each single command has its own."""
+        groups: dict[tuple[str, int], tuple[Envelope, list[Handover]]] = {}
         for envelope, handover in pairs:
-            groups.setdefault(envelope.batch_id or handover.command_id, (envelope, []))[1].append(handover)
+            key = envelope.batch_id or handover.command_id, envelope.deliver_by_ms
+            groups.setdefault(key, (envelope, []))[1].append(handover)
         await asyncio.gather(
-            *(self._delivery.hand_over(envelope, handovers) for envelope, handovers in groups.values())
+            *(self._delivery.hand_over(envelope, handovers, name) for envelope, handovers in groups.values())
         )
 
     async def _look_again(self, command_ids: Sequence[str], in_ms: int) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from quarterdeck.contracts import codec, subjects
 from quarterdeck.contracts.errors import DecodeError, Unavailable
+from quarterdeck.contracts.limits import SETTLE_MS
 from quarterdeck.contracts.orders import GatewayOrders, OrderAnswer, OrderAnswers
 from quarterdeck.core import metrics, telemetry
 from quarterdeck.core.bus import Bus, BusError, NoResponder
@@ -28,18 +29,27 @@ class Delivery:
         self._store = store
         self._clock = clock
 
-    async def hand_over(self, envelope: Envelope, handovers: Sequence[Handover]) -> None:
-        """One request per gateway, all at once. Never raises for a gateway's sake; raises Unavailable for Redis'."""
+    async def hand_over(self, envelope: Envelope, handovers: Sequence[Handover], name: str) -> None:
+        """`name`: the one that the store has for this act, from `new_handover`.
+
+        One request per gateway, all at once. Never raises for a gateway's sake; raises Unavailable for Redis'.
+        """
         if not handovers:
             return
         with telemetry.span(telemetry.COMMAND_DISPATCH, envelope.headers, commands=len(handovers)):
-            requests = orders_by_gateway(envelope, handovers, self._clock.now_ms())
+            requests = orders_by_gateway(envelope, handovers, self._clock.now_ms(), name)
             answers = await asyncio.gather(
                 *(self._ask(gateway_id, orders) for gateway_id, orders in requests.items())
             )
         metrics.COMMAND_SENT.labels(envelope.spec.command_type).inc(len(handovers))
         returned = [
-            HandOver(order.command_id, order.attempt, returned=True, look_in_ms=RETRY_MS)
+            HandOver(
+                order.command_id,
+                order.attempt,
+                returned=True,
+                handover=name,
+                look_in_ms=SETTLE_MS if answer is OrderAnswer.WAITING else RETRY_MS,
+            )
             for orders, taken in zip(requests.values(), answers, strict=True)
             for order, answer in zip(orders.orders, taken, strict=False)
             if answer is not OrderAnswer.QUEUED

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from secrets import token_hex
 from typing import Any, Final
 
 import msgspec
@@ -11,14 +12,17 @@ from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.orders import DispatchChunk, DispatchItem, GatewayOrder, GatewayOrders
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core.registry import Found, Gone, Recently
-from quarterdeck.core.store import Child, Due, Move
+from quarterdeck.core.store import Child, Due, Move, deliver_by
 
 Link = Found | Recently | Gone
 Find = Callable[[str, str], Link]
 """(tenant, agent_id) → its link, or how long it has had none."""
 
 _CLOCK_GRAIN_MS: Final = 50
-"""Single commands that were created within this much travel in one order message."""
+"""Single commands that were created within this much travel in one order message, where their timeout runs already."""
+
+_EXPIRY_GRAIN_MS: Final = 5_000
+"""The same where it does not: they share the youngest's expiry, and RUN_SLACK_MS is the room for that."""
 
 RETRY_MS: Final = 500
 """Until the next try after a gateway was busy or had lost the link."""
@@ -50,14 +54,24 @@ class Envelope(msgspec.Struct, frozen=True):
     spec: CommandSpec
     created_at_ms: int
     batch_id: str | None
+    deliver_by_ms: int
+    """The orders expire then: what has not started never starts."""
     headers: dict[str, str]
     """Of the message, for its trace context."""
 
 
-def decide(spec: CommandSpec, link: Link, agent_id: str, *, created_at_ms: int, now_ms: int) -> Decision:
+def new_handover() -> str:
+    """A name for one act of handing over."""
+    return token_hex(4)
+
+
+def decide(
+    spec: CommandSpec, link: Link, agent_id: str, *, created_at_ms: int, now_ms: int, handover: str
+) -> Decision:
     """Send, wait a moment, queue, or give up, by the state of the agent's link."""
     if isinstance(link, Found):
-        return Decision(CommandState.SENT, {"sent_at_ms": now_ms, **link_fields(link)})
+        sent = {"sent_at_ms": now_ms, "unproved": f"{handover} ", **link_fields(link)}
+        return Decision(CommandState.SENT, sent)
     if isinstance(link, Recently):
         return Decision(CommandState.PENDING, {}, min(link.settles_in_ms, 1_000))
     if spec.queue_for_ms is not None:
@@ -82,9 +96,12 @@ def child_of(item: DispatchItem, decision: Decision) -> Child:
 
 def sent_late(decision: Decision, spec: CommandSpec, now_ms: int) -> Decision:
     """What `decide` said for a command that waited in a queue: its time to be delivered starts now."""
-    return Decision(
-        decision.to, {**decision.fields, "deadline_at_ms": now_ms + spec.timeout_ms + spec.grace_ms}
-    )
+    return Decision(decision.to, {**decision.fields, "deliver_by_ms": late_by(spec, now_ms)})
+
+
+def late_by(spec: CommandSpec, now_ms: int) -> int:
+    """Until when a command that waited in a queue must start now."""
+    return now_ms + spec.timeout_ms + spec.grace_ms
 
 
 def time_left_ms(spec: CommandSpec, created_at_ms: int, now_ms: int) -> int:
@@ -110,8 +127,9 @@ def group_chunks(
         else:
             # Where the timeout runs from creation, what is left of it differs from command to command: those of one
             # grain share the youngest's, so that no agent ends a command early.
-            own_clock = chunk.created_at_ms // _CLOCK_GRAIN_MS if chunk.spec.runs_from_creation else 0
-            groups[chunk.tenant, codec.encode(chunk.spec), own_clock].append((chunk, headers))
+            grain_ms = _CLOCK_GRAIN_MS if chunk.spec.runs_from_creation else _EXPIRY_GRAIN_MS
+            time_slot = chunk.created_at_ms // grain_ms
+            groups[chunk.tenant, codec.encode(chunk.spec), time_slot].append((chunk, headers))
     singles = [
         (
             _envelope(*max(members, key=lambda member: member[0].created_at_ms)),
@@ -123,7 +141,7 @@ def group_chunks(
 
 
 def orders_by_gateway(
-    envelope: Envelope, handovers: Sequence[Handover], now_ms: int
+    envelope: Envelope, handovers: Sequence[Handover], now_ms: int, handover_name: str
 ) -> dict[str, GatewayOrders]:
     """One message per gateway: the spec once, and a line per command."""
     timeout_ms = time_left_ms(envelope.spec, envelope.created_at_ms, now_ms)
@@ -141,15 +159,22 @@ def orders_by_gateway(
         )
     return {
         gateway_id: GatewayOrders(
-            tenant=envelope.tenant, spec=envelope.spec, orders=tuple(orders), batch_id=envelope.batch_id
+            tenant=envelope.tenant,
+            spec=envelope.spec,
+            orders=tuple(orders),
+            batch_id=envelope.batch_id,
+            handover=handover_name,
+            expires_ms=envelope.deliver_by_ms,
         )
         for gateway_id, orders in lines.items()
     }
 
 
-def envelope_of_due(due: Due, spec: CommandSpec) -> Envelope:
-    return Envelope(due.tenant, due.user_id, spec, due.created_at_ms, due.batch_id, {})
+def envelope_of_due(due: Due, spec: CommandSpec, deliver_by_ms: int) -> Envelope:
+    return Envelope(due.tenant, due.user_id, spec, due.created_at_ms, due.batch_id, deliver_by_ms, {})
 
 
 def _envelope(chunk: DispatchChunk, headers: dict[str, str]) -> Envelope:
-    return Envelope(chunk.tenant, chunk.user_id, chunk.spec, chunk.created_at_ms, chunk.batch_id, headers)
+    spec, created_at_ms = chunk.spec, chunk.created_at_ms
+    deliver_by_ms = deliver_by(spec, created_at_ms)
+    return Envelope(chunk.tenant, chunk.user_id, spec, created_at_ms, chunk.batch_id, deliver_by_ms, headers)

@@ -29,6 +29,7 @@ from quarterdeck.dispatcher.handlers import (
     decide,
     group_chunks,
     move_of,
+    new_handover,
 )
 from quarterdeck.dispatcher.stopping import Stopping
 
@@ -75,9 +76,17 @@ class Intake:
     async def _dispatch(self, envelope: Envelope, items: Sequence[DispatchItem]) -> None:
         """Writes where each command goes, then hands over those that became `sent`."""
         now_ms = self._clock.now_ms()
+        handover = new_handover()
         links = [self._find(envelope.tenant, item.agent_id) for item in items]
         decisions = [
-            decide(envelope.spec, link, item.agent_id, created_at_ms=envelope.created_at_ms, now_ms=now_ms)
+            decide(
+                envelope.spec,
+                link,
+                item.agent_id,
+                created_at_ms=envelope.created_at_ms,
+                now_ms=now_ms,
+                handover=handover,
+            )
             for item, link in zip(items, links, strict=True)
         ]
         outcomes, entries = await self._write(envelope, items, decisions, now_ms)
@@ -85,7 +94,7 @@ class Intake:
         handovers, again = self._sort(items, links, outcomes)
         await asyncio.gather(
             self._relay.publish(entries, subject_id=envelope.batch_id or items[0].command_id),
-            self._delivery.hand_over(envelope, handovers),
+            self._delivery.hand_over(envelope, handovers, handover),
         )
         if again:
             await self._store.look_again(again, 0, now_ms=now_ms)

@@ -17,6 +17,7 @@ from quarterdeck.core.store.shapes import (
 )
 from quarterdeck.core.store.store import Store, StoreSettings
 from quarterdeck.core.store.views import BatchView, CommandView, Cursor, Page, StreamView
+from quarterdeck.core.store.writes import deliver_by
 
 __all__ = [
     "Amendment",
@@ -39,4 +40,5 @@ __all__ = [
     "StreamView",
     "Verdict",
     "Written",
+    "deliver_by",
 ]

@@ -162,7 +162,9 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     created_at_ms: int
     deadline_at_ms: int
     returned: bool = False
-    """A gateway proved that the order of this attempt was never written to a link."""
+    """Of every hand-over of this attempt it is proved that the order was never written to a link."""
+    deliver_by_ms: int = 0
+    """Until when it has to start; the deadline of what was sent is later by the time it may run."""
 
 
 class HandOver(msgspec.Struct, frozen=True, array_like=True):
@@ -171,6 +173,8 @@ class HandOver(msgspec.Struct, frozen=True, array_like=True):
     command_id: str
     attempt: int
     returned: bool
+    handover: str
+    """Which one is meant; a return takes back nothing but its own."""
     fields: dict[str, Any] = {}
     look_in_ms: int = SETTLE_MS
     by: str = ""

@@ -30,16 +30,27 @@ RUN_SLACK_MS = 30_000
 """After its own timeout and grace an agent has this long to report before the outcome counts as unknown."""
 
 
-def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
-    """The scheduler's fields of a command: until when it must be delivered, and how long it may run afterwards."""
+def deliver_by(spec: CommandSpec, created_at_ms: int) -> int:
+    """Until when (Unix ms) a command of `spec` must have started; agents start none later."""
     delivery_ms = spec.timeout_ms if spec.queue_for_ms is None else max(spec.timeout_ms, spec.queue_for_ms)
+    return created_at_ms + delivery_ms + (0 if spec.runs_from_creation else RUN_SLACK_MS)
+
+
+def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
+    """The scheduler's fields of a command: until when it must start, and how long its end may take after that.
+
+    What was sent may start as late as `deliver_by_ms`, so its end is awaited for `overtime_ms` more. Once the start is
+    known, it is `run_limit_ms` from there; 0 where the timeout runs from creation, and starting changes nothing.
+    """
+    deliver_by_ms = deliver_by(spec, created_at_ms)
+    run_limit_ms = spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS
     return {
         "command_type": spec.command_type,
         "created_at_ms": created_at_ms,
-        "deadline_at_ms": created_at_ms
-        + delivery_ms
-        + (spec.grace_ms if spec.runs_from_creation else RUN_SLACK_MS),
-        "run_limit_ms": 0 if spec.runs_from_creation else spec.timeout_ms + spec.grace_ms + RUN_SLACK_MS,
+        "deliver_by_ms": deliver_by_ms,
+        "deadline_at_ms": deliver_by_ms,
+        "run_limit_ms": 0 if spec.runs_from_creation else run_limit_ms,
+        "overtime_ms": spec.grace_ms + RUN_SLACK_MS if spec.runs_from_creation else run_limit_ms,
         "max_attempts": spec.retry.max_attempts,
         "backoff_ms": spec.retry.backoff_ms,
     }
@@ -280,6 +291,7 @@ def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due]
                 created_at_ms=row[8],
                 deadline_at_ms=row[9],
                 returned=row[10] == 1,
+                deliver_by_ms=row[11],
             )
             for row in answer[2]
         ]

@@ -20,6 +20,7 @@ for _, child in ipairs(request[5]) do
     redis.call('ZADD', key_index_agent(tenant, agent_id), 0, id)
     c = {tenant = tenant, batch_id = batch_id, agent_id = agent_id, guest = guest, state = 'pending', attempt = 1,
          version = 1, deadline = shared.deadline_at_ms, run_limit = shared.run_limit_ms,
+         deliver_by = shared.deliver_by_ms, overtime = shared.overtime_ms,
          max_attempts = shared.max_attempts, backoff = shared.backoff_ms, command_type = shared.command_type,
          created_at = shared.created_at_ms, user_id = shared.user_id}
     local to = stop and 'terminating' or child[4]

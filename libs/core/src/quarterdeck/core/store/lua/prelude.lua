@@ -61,7 +61,8 @@ end
 -- ---- One command ------------------------------------------------------------------------------------------------
 
 local FIELDS = {'tenant', 'batch_id', 'agent_id', 'guest', 'state', 'attempt', 'version', 'deadline_at_ms',
-                'run_limit_ms', 'max_attempts', 'backoff_ms', 'command_type', 'created_at_ms', 'user_id', 'returned'}
+                'run_limit_ms', 'max_attempts', 'backoff_ms', 'command_type', 'created_at_ms', 'user_id', 'unproved', 'deliver_by_ms',
+                'overtime_ms'}
 
 local function read_command(id)
   local v = redis.call('HMGET', key_command(id), unpack(FIELDS))
@@ -69,7 +70,8 @@ local function read_command(id)
   return {tenant = v[1], batch_id = some(v[2]), agent_id = v[3], guest = some(v[4]), state = v[5],
           attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
           run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11]),
-          command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = some(v[15])}
+          command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = v[15] == '',
+          unproved = some(v[15]), deliver_by = tonumber(v[16]) or tonumber(v[8]), overtime = tonumber(v[17]) or 0}
 end
 
 local function stopping(batch_id)
@@ -109,17 +111,17 @@ local function enter(id, c, to, at, fields, look_in)
   for name, value in pairs(fields) do
     if not HIDDEN[name] then payload[name] = value end
   end
-  local deadline = c.deadline
-  if fields.deadline_at_ms then deadline = fields.deadline_at_ms end
-  if (to == 'accepted' or to == 'executing') and RANK[c.state] < RANK.accepted and c.run_limit > 0 then
-    deadline = now + c.run_limit
-  end
+  local deadline = fields.deadline_at_ms or c.deadline
+  -- Sent: it may start as late as its order allows, and then takes its time. An agent may queue it that long.
+  if to == 'sent' then deadline = (fields.deliver_by_ms or c.deliver_by) + c.overtime end
+  if to == 'executing' and c.run_limit > 0 then deadline = now + c.run_limit end
   local look = look_in > 0 and look_in or LOOK_MS[to]
   fields.state, fields.version, fields.updated_at_ms = stored, c.version + 1, now
   if again then
     look = c.backoff * 2 ^ (c.attempt - 1)
-    if c.run_limit > 0 then deadline = now + look + c.run_limit end
-    fields = {state = 'pending', version = c.version + 1, updated_at_ms = now, attempt = c.attempt + 1}
+    deadline = c.run_limit > 0 and now + look + c.run_limit or c.deliver_by
+    fields = {state = 'pending', version = c.version + 1, updated_at_ms = now, attempt = c.attempt + 1,
+              deliver_by_ms = deadline}
     redis.call('HDEL', key_command(id), unpack(OF_ONE_ATTEMPT))
   end
   fields.deadline_at_ms = deadline
@@ -148,6 +150,8 @@ end
 local function move(id, c, attempt, to, at, fields, look_in)
   if attempt < c.attempt then return 0 end
   if attempt > c.attempt then return 3 end
+  -- Whoever calls a command unreachable may have looked before another handed it over: only proof counts now.
+  if to == 'unreachable' and RANK[c.state] >= RANK.sent and c.unproved then return 0 end
   if c.state == 'terminating' and NEVER_RAN[to] then to = 'terminated' end
   if to == 'terminating' and (c.state == 'pending' or c.state == 'waiting') then
     to = 'terminated'
@@ -171,7 +175,7 @@ end
 -- What shapes.Due wants to know.
 local function as_due(id, c)
   return {id, c.tenant, c.batch_id or false, c.user_id, c.agent_id, c.guest or false, c.state, c.attempt, c.created_at,
-          c.deadline, c.returned and 1 or 0}
+          c.deadline, c.returned and 1 or 0, c.deliver_by}
 end
 
 -- ---- The batches that this script touched -----------------------------------------------------------------------

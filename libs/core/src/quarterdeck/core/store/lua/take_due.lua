@@ -8,6 +8,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key_attention(), '-inf', now, 'L
   elseif c.deadline <= now then
     local to, reason = 'outcome_unknown', 'deadline'
     if c.state == 'pending' then to, reason = 'timed_out', 'delivery' end
+    if c.state == 'sent' and c.returned then to, reason = 'unreachable', 'no_link' end
+    if c.state == 'terminating' and c.returned then to, reason = 'terminated', 'cancelled_before_start' end
     if c.state == 'waiting' then to, reason = 'expired', 'queue_for' end
     note(move(id, c, c.attempt, to, now, {completed_at_ms = now, reason = reason}, 0), id, c)
   else
