@@ -11,6 +11,7 @@ import msgspec
 
 from quarterdeck.contracts.errors import NotConfirmed, Unavailable
 from quarterdeck.contracts.events import EventRecord, encode_cloud_event
+from quarterdeck.core import failpoints
 from quarterdeck.core.bus import Bus, Outgoing
 from quarterdeck.core.store import OutboxEntry, Store
 
@@ -37,7 +38,9 @@ class Relay:
         Raises NotConfirmed, naming `subject_id`, when it has not within the bus's time: the entries stay for the sweep.
         """
         if entries:
+            failpoints.reach("outbox.after_commit")
             await self._confirm(entries, subject_id)
+            failpoints.reach("outbox.after_publish")
             self._store.forget_soon(list(entries))
 
     async def sweep(self, shards: range, *, older_than_ms: int = _SWEEP_AFTER_MS) -> int:

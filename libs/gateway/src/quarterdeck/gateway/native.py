@@ -12,6 +12,7 @@ from quarterdeck.contracts import reports
 from quarterdeck.contracts.limits import MAX_FRAME_BYTES
 from quarterdeck.contracts.links import Epoch, LinkEnd
 from quarterdeck.contracts.orders import GatewayOrder, OrderAnswer, TerminateItem
+from quarterdeck.core import failpoints
 from quarterdeck.gateway.connection import Connection
 from quarterdeck.gateway.inbox import Inbox
 from quarterdeck.gateway.link import LinkParts
@@ -201,6 +202,8 @@ class NativeLink:
                 if command is not None:
                     command.written_at_s = self._sending_since_s
             await self._connection.send(packed.frame)
+            if packed.orders:
+                failpoints.reach("gateway.after_write")
         self._sending_since_s = None
         self._sender = None
 

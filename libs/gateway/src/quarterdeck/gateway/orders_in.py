@@ -18,7 +18,7 @@ from quarterdeck.contracts.orders import (
     OrderAnswer,
     OrderAnswers,
 )
-from quarterdeck.core import telemetry
+from quarterdeck.core import failpoints, telemetry
 from quarterdeck.core.bus import Bus, Responder
 from quarterdeck.gateway.link import LinkTable
 from quarterdeck.gateway.messages import OrderSheet, spec_bytes
@@ -69,6 +69,7 @@ class OrdersIn:
             for order in request.orders:
                 link = None if self._draining else self._links.find(request.tenant, order.agent_id)
                 answers.append(OrderAnswer.GONE if link is None else link.offer(sheet, order))
+        failpoints.reach("gateway.after_order")
         return codec.encode(OrderAnswers(tuple(answers)))
 
     async def control(self, body: bytes, headers: dict[str, str]) -> bytes:

@@ -26,6 +26,7 @@ from quarterdeck.contracts.reports import (
     Started,
     TerminateAcked,
 )
+from quarterdeck.core import failpoints
 from quarterdeck.core.bus import Bus, BusError, Outgoing
 from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.settings import GatewaySettings
@@ -152,6 +153,7 @@ class ReportPublisher:
         while True:
             try:
                 await self._bus.publish_many(messages)
+                failpoints.reach("gateway.after_report_publish")
                 return
             except (Unavailable, BusError) as error:
                 log.warning("gateway.reports_delayed", messages=len(messages), error=error.message)

@@ -19,6 +19,7 @@ from quarterdeck.contracts import streams
 from quarterdeck.contracts.errors import DecodeError, Unavailable
 from quarterdeck.contracts.limits import STORED_CHUNK_BYTES, TAIL_BYTES
 from quarterdeck.contracts.output import AGENT_HEADER, OFFSET_HEADER, TIME_HEADER
+from quarterdeck.core import failpoints
 from quarterdeck.core.bus import Ack, Bus, BusError, Outgoing, StoredMessage, WrongLastSequence
 from quarterdeck.gateway.send_queue import StreamKey
 
@@ -164,6 +165,7 @@ class StreamWriter:
             log.info("gateway.output_publish_refused", subject=self.subject, error=repr(error))
             self.look_up(after_s=0.0 if isinstance(error, WrongLastSequence) else _RETRY_S)
             return
+        failpoints.reach("gateway.after_output_publish")
         body, self._in_flight = self._in_flight or b"", None
         self._sequence = future.result().sequence
         self._count_stored(body)

@@ -10,7 +10,7 @@ from quarterdeck.contracts import codec, streams, subjects
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.reports import Report, ReportBatch
 from quarterdeck.contracts.states import TERMINAL
-from quarterdeck.core import telemetry
+from quarterdeck.core import failpoints, telemetry
 from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.bus import Bus, ConsumerShape, Incoming
 from quarterdeck.core.clock import Clock
@@ -46,6 +46,7 @@ class Intake:
                 await self._bus.dead_letter(incoming, error.code)
                 continue
             by_tenant[batch.tenant].extend(batch.reports)
+        failpoints.reach("aggregator.after_take")
         with telemetry.span(telemetry.REPORTS_APPLY, messages[0].headers, messages=len(messages)):
             for tenant, reports in by_tenant.items():
                 await self._apply(tenant, read(reports))
@@ -80,9 +81,11 @@ class Intake:
             self._store.amend(amended),
             self._store.hand_over(returned),
         )
+        failpoints.reach("aggregator.after_apply")
         if acked:
             await self._store.look_again(acked, _STOP_REST_MS, now_ms=self._clock.now_ms())
         await self._relay.publish(written.entries, subject_id="reports")
+        failpoints.reach("aggregator.after_publish")
         errors = {move.command_id: str(move.fields.get("error", "")) for move in moves}
         count_ends(written.outcomes, self._clock.now_ms(), errors)
 

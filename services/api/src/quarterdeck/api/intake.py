@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from quarterdeck.api.errors import BatchNotConfirmed
 from quarterdeck.contracts.errors import NotConfirmed
 from quarterdeck.contracts.ids import shard_of
+from quarterdeck.core import failpoints
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.store import NewBatch, NewCommand, Store
 
@@ -36,6 +37,7 @@ class Intake:
         if written.existing_id is not None:
             return await self._again(written.existing_id)
         await self._relay.publish(written.entries, subject_id=new.command_id)
+        failpoints.reach("api.before_answer")
         return Taken(new.command_id, repeated=False)
 
     async def batch(self, new: NewBatch) -> Taken:
@@ -47,6 +49,7 @@ class Intake:
             await self._relay.publish(written.entries, subject_id=new.batch_id)
         except NotConfirmed as error:
             raise BatchNotConfirmed(error.subject_id) from error
+        failpoints.reach("api.before_answer")
         return Taken(new.batch_id, repeated=False)
 
     async def _again(self, subject_id: str) -> Taken:

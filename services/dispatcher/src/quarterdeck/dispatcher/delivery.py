@@ -12,7 +12,7 @@ from quarterdeck.contracts import codec, subjects
 from quarterdeck.contracts.errors import DecodeError, Unavailable
 from quarterdeck.contracts.limits import SETTLE_MS
 from quarterdeck.contracts.orders import GatewayOrders, OrderAnswer, OrderAnswers
-from quarterdeck.core import metrics, telemetry
+from quarterdeck.core import failpoints, metrics, telemetry
 from quarterdeck.core.bus import Bus, BusError, NoResponder
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.store import HandOver, Store
@@ -41,6 +41,7 @@ class Delivery:
             answers = await asyncio.gather(
                 *(self._ask(gateway_id, orders) for gateway_id, orders in requests.items())
             )
+        failpoints.reach("dispatcher.after_hand_over")
         metrics.COMMAND_SENT.labels(envelope.spec.command_type).inc(len(handovers))
         returned = [
             HandOver(

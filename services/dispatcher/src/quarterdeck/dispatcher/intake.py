@@ -12,6 +12,7 @@ from quarterdeck.contracts.commands import Lane
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.orders import DispatchChunk, DispatchItem, QueuedMessage, TerminateRequest
 from quarterdeck.contracts.states import CommandState
+from quarterdeck.core import failpoints
 from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.bus import Bus, ConsumerShape, Incoming
 from quarterdeck.core.clock import Clock
@@ -70,6 +71,7 @@ class Intake:
                 stops.append(message)
             else:
                 chunks.append((message, incoming.headers))
+        failpoints.reach("dispatcher.after_take")
         await asyncio.gather(*(self._dispatch(envelope, items) for envelope, items in group_chunks(chunks)))
         await self._stopping.stop(stops)
 
@@ -90,6 +92,7 @@ class Intake:
             for item, link in zip(items, links, strict=True)
         ]
         outcomes, entries = await self._write(envelope, items, decisions, now_ms)
+        failpoints.reach("dispatcher.after_sent")
         count_ends(outcomes, now_ms)
         handovers, again = self._sort(items, links, outcomes)
         await asyncio.gather(
