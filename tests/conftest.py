@@ -1,7 +1,8 @@
 """What holds for every test.
 
 End-to-end tests share one xdist worker, because each starts a whole system. Property tests have no deadline for a
-single example: the machine is shared, and a slow example is no bug.
+single example: the machine is shared, and a slow example is no bug. Every day they try the same examples, so that a
+change is judged by what it changed; `--hypothesis-profile=long` looks for new ones, thirty times as hard.
 """
 
 from pathlib import Path
@@ -9,12 +10,19 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.effort import EVERYDAY_EXAMPLES
+
 _E2E_DIR = Path(__file__).parent / "e2e"
 
 
 def pytest_configure() -> None:
     """Chooses the settings of every property test."""
-    hypothesis.settings.register_profile("quarterdeck", deadline=None, print_blob=True)
+    hypothesis.settings.register_profile(
+        "quarterdeck", deadline=None, print_blob=True, derandomize=True, max_examples=EVERYDAY_EXAMPLES
+    )
+    hypothesis.settings.register_profile(
+        "long", deadline=None, print_blob=True, max_examples=30 * EVERYDAY_EXAMPLES
+    )
     hypothesis.settings.load_profile("quarterdeck")
 
 
