@@ -21,6 +21,7 @@ from quarterdeck.contracts.limits import STORED_CHUNK_BYTES, TAIL_BYTES
 from quarterdeck.contracts.output import AGENT_HEADER, OFFSET_HEADER, TIME_HEADER
 from quarterdeck.core import failpoints
 from quarterdeck.core.bus import Ack, Bus, BusError, Outgoing, StoredMessage, WrongLastSequence
+from quarterdeck.gateway.output_pace import OutputPace
 from quarterdeck.gateway.send_queue import StreamKey
 
 log = structlog.get_logger()
@@ -42,9 +43,9 @@ class StreamWriter:
     """`on_change(writer)` is called after more was stored, and after the stored end became known."""
 
     __slots__ = (
-        "_at_ms", "_closed", "_context", "_digest", "_early", "_gap_offset", "_in_flight", "_on_change", "_queue",
-        "_recovery", "_sequence", "ask_again", "counted_bytes", "end_offset", "key", "stored_bytes",
-        "stored_offset", "subject", "tail",
+        "_at_ms", "_closed", "_context", "_digest", "_early", "_gap_offset", "_in_flight", "_on_change", "_pace",
+        "_queue", "_recovery", "_resting", "_sent_at_s", "_sequence", "ask_again", "counted_bytes", "end_offset",
+        "key", "stored_bytes", "stored_offset", "subject", "tail",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,9 @@ class StreamWriter:
         self._digest: hashlib._Hash | None = hashlib.sha256()
         self._gap_offset: int | None = None  # where the last chunk began that was dropped for a gap before it
         self._at_ms = 0
+        self._pace = OutputPace()
+        self._resting: asyncio.TimerHandle | None = None  # until the next publish, to let others through
+        self._sent_at_s = 0.0
         self._closed = False
 
     @property
@@ -116,8 +120,11 @@ class StreamWriter:
 
     def pump(self) -> None:
         """Publish what waits, unless a publish is under way. Called once per frame, so that its chunks go together."""
-        if self._in_flight is not None or not self._queue or self._sequence is None or self._closed:
+        if self._in_flight is not None or self._resting is not None or not self._queue:
             return
+        if self._sequence is None or self._closed:
+            return
+        self._sent_at_s = asyncio.get_running_loop().time()
         self._in_flight = self._pack()
         headers = {
             OFFSET_HEADER: str(self.stored_offset),
@@ -145,6 +152,8 @@ class StreamWriter:
         self._early.clear()
         if self._recovery is not None:
             self._recovery.cancel()
+        if self._resting is not None:
+            self._resting.cancel()
 
     def _pack(self) -> bytes:
         first = self._queue.popleft()
@@ -169,8 +178,22 @@ class StreamWriter:
         body, self._in_flight = self._in_flight or b"", None
         self._sequence = future.result().sequence
         self._count_stored(body)
+        self._rest(self._sequence, len(body))
         self.pump()
         self._on_change(self)
+
+    def _rest(self, sequence: int, size_bytes: int) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        rest_s = self._pace.rest_s(
+            sequence=sequence, size_bytes=size_bytes, now_s=now_s, took_s=now_s - self._sent_at_s
+        )
+        if rest_s:
+            self._resting = loop.call_later(rest_s, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self.pump()
 
     def _count_stored(self, body: bytes) -> None:
         self.stored_offset += len(body)
