@@ -9,7 +9,7 @@ import pytest
 
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.runner import run_agent
-from quarterdeck.agent.settings import AgentSettings
+from quarterdeck.agent.settings import AgentSettings, Role
 from quarterdeck.wire.join_token import JoinToken
 from quarterdeck.wire.pki import CertificateAuthority
 from tests.integration.agent.stub_gateway import GrpcStub, QuicStub, StubGateway
@@ -50,8 +50,15 @@ def gateway(request: pytest.FixtureRequest) -> StubGateway:
     return stub
 
 
+@pytest.fixture(params=[Role.AGENT, Role.SINGLE], ids=["two_processes", "one_process"])
+def role(request: pytest.FixtureRequest) -> Role:
+    """Each test that starts agents runs once per shape."""
+    shape: Role = request.param
+    return shape
+
+
 @pytest.fixture
-async def start_agent(tmp_path: Path, join_token: JoinToken) -> AsyncIterator[StartAgent]:
+async def start_agent(tmp_path: Path, join_token: JoinToken, role: Role) -> AsyncIterator[StartAgent]:
     """Starts agents (keyword arguments: AgentSettings), and stops them in the end."""
     running: list[tuple[asyncio.Task[None], asyncio.Event]] = []
 
@@ -65,6 +72,7 @@ async def start_agent(tmp_path: Path, join_token: JoinToken) -> AsyncIterator[St
             "join_token": str(join_token),
             "environment": {"PATH": "/usr/bin:/bin"},
             "stop_grace_s": 0.5,
+            "role": role,
             **settings,
         }
         stopping = asyncio.Event()

@@ -20,6 +20,8 @@ RECONNECT: Final = BackoffPolicy(first_s=0.25, cap_s=15.0)
 thousand agents from meeting at a gateway that just started."""
 REPLACED: Final = BackoffPolicy(first_s=30.0, cap_s=60.0, floor_s=30.0)
 """After another process took over this identity: two of them must not chase each other."""
+FRONT_RESTART: Final = BackoffPolicy(first_s=0.1, cap_s=2.0)
+"""After a front that died young. No gateway is asked before it has loaded, which takes half a second anyway."""
 
 
 class Backoff:

@@ -3,6 +3,7 @@
 QuarterdeckError
 ├── ConnectionLost      the carrier broke, or never came up; another try may work
 ├── LinkEnded           one side ended the link in order; `reason` says what to do next
+├── ExecutorLost        the front has no executor to speak for; its next session may find one
 ├── AgentRefused        no gateway will ever take this agent as it is; an operator has to act
 └── BadAgentSettings    a setting that the agent cannot work with
 """
@@ -28,6 +29,12 @@ class LinkEnded(QuarterdeckError):
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or reason)
         self.reason = reason
+
+
+class ExecutorLost(QuarterdeckError):
+    """The session with the executor ended: it stopped, or another front took this one's place."""
+
+    code = "executor_lost"
 
 
 class AgentRefused(QuarterdeckError):

@@ -4,8 +4,6 @@ import os
 import platform
 from pathlib import Path
 
-import psutil
-
 _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -25,7 +23,7 @@ def host_facts() -> dict[str, str]:
         "kernel": platform.release(),
         "arch": platform.machine(),
         "cpu_count": str(os.cpu_count() or 1),
-        "memory_bytes": str(psutil.virtual_memory().total),
+        "memory_bytes": str(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
         "python": platform.python_version(),
         "boot_id": boot_id(),
     }

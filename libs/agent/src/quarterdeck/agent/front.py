@@ -1,7 +1,7 @@
 """The front: keeps one link open to one of the gateways, for as long as the agent lives.
 
 Owns the choice of server, back-off, and what each kind of ending means. What runs on the link is link.py; commands are
-the executor's, which goes on while there is no link.
+the executor's, which goes on while there is no link, and when this front dies.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import structlog
 
 from quarterdeck.agent.backoff import REPLACED, Backoff
 from quarterdeck.agent.credentials import Credentials
-from quarterdeck.agent.errors import AgentRefused, ConnectionLost, LinkEnded
+from quarterdeck.agent.errors import AgentRefused, ConnectionLost, ExecutorLost, LinkEnded
 from quarterdeck.agent.link import Link, Profile
-from quarterdeck.agent.ports import Connection, ExecutorPort
+from quarterdeck.agent.ports import Connection, ExecutorSession, JoinExecutor
 from quarterdeck.agent.settings import ServerAddress
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.links import LinkEnd
@@ -47,7 +47,7 @@ class Front:
     def __init__(
         self,
         settings: FrontSettings,
-        executor: ExecutorPort,
+        join_executor: JoinExecutor,
         credentials: Credentials,
         dial: Dial,
         *,
@@ -55,7 +55,7 @@ class Front:
         rng: random.Random | None = None,
     ) -> None:
         self._settings = settings
-        self._executor = executor
+        self._join_executor = join_executor
         self._credentials = credentials
         self._dial = dial
         self._clock = clock or SystemClock()
@@ -82,6 +82,28 @@ class Front:
 
     async def _one_link(self, server: ServerAddress) -> float:
         """From connect to the end. Returns how many seconds to wait before the next one."""
+        # The executor first: without one, a gateway has nobody to talk to.
+        executor = await self._join()
+        if executor is None:
+            return 0.0
+        try:
+            return await self._link_to(server, executor)
+        finally:
+            await executor.close()
+
+    async def _join(self) -> ExecutorSession | None:
+        """A session with the executor, as soon as there is one. None: told to stop meanwhile."""
+        joining = asyncio.ensure_future(self._join_executor())
+        leaving = asyncio.create_task(self._leaving.wait(), name="front.leaving")
+        try:
+            await asyncio.wait({joining, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            return joining.result() if joining.done() else None
+        finally:
+            for task in (joining, leaving):
+                task.cancel()
+            await asyncio.gather(joining, leaving, return_exceptions=True)
+
+    async def _link_to(self, server: ServerAddress, executor: ExecutorSession) -> float:
         try:
             connection = await self._dial(server)
         except ConnectionLost as lost:
@@ -91,7 +113,7 @@ class Front:
             )
             return wait_s
         link = Link(
-            connection, self._executor, self._credentials, self._settings.profile, self._clock, self._leaving
+            connection, executor, self._credentials, self._settings.profile, self._clock, self._leaving
         )
         end = await self._serve(link, server)
         wait_s = self._wait_after(end)
@@ -115,6 +137,8 @@ class Front:
             await link.serve(welcomed)
         except ConnectionLost as lost:
             return LinkEnded(lost.code, lost.cause)
+        except ExecutorLost as lost:
+            return LinkEnded(lost.code, lost.message)
         except DecodeError as error:
             goodbye = LinkEnd.UNDECODABLE
             return LinkEnded(goodbye, error.message)

@@ -17,6 +17,7 @@ from quarterdeck.agent.errors import ConnectionLost, LinkEnded
 from quarterdeck.agent.ports import Connection, ExecutorPort
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.links import Epoch, LinkEnd
+from quarterdeck.core import failpoints
 from quarterdeck.core.clock import Clock
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import GoodbyeReason
@@ -77,7 +78,7 @@ class Link:
     async def open(self) -> Welcomed:
         """Enrols when needed, proves the key, and returns when the gateway said Welcome and the executor knows.
 
-        Raises ConnectionLost, LinkEnded, DecodeError.
+        Raises ConnectionLost, ExecutorLost, LinkEnded, DecodeError.
         """
         try:
             async with asyncio.timeout(OPENING_TIMEOUT_S):
@@ -88,7 +89,7 @@ class Link:
     async def serve(self, welcomed: Welcomed) -> NoReturn:
         """Passes frames in both directions until the link ends.
 
-        Always raises: ConnectionLost, LinkEnded, DecodeError.
+        Always raises: ConnectionLost, ExecutorLost, LinkEnded, DecodeError.
         """
         tasks = [
             asyncio.create_task(self._from_gateway(), name="link.from_gateway"),
@@ -192,6 +193,7 @@ class Link:
     async def _from_gateway(self) -> None:
         while True:
             frame, messages = await self._receive()
+            failpoints.reach("front.after_receive")
             if _FOR_THE_FRONT.isdisjoint(message.WhichOneof("body") for message in messages):
                 await self._executor.send(frame)
             else:
@@ -199,7 +201,9 @@ class Link:
 
     async def _from_executor(self) -> None:
         while True:
-            await self._send(await self._executor.receive())
+            frame = await self._executor.receive()
+            failpoints.reach("front.before_send")
+            await self._send(frame)
 
     async def _heartbeats(self, interval_s: float) -> None:
         while True:

@@ -14,28 +14,26 @@ import platformdirs
 import structlog
 
 from quarterdeck.agent.errors import AgentRefused, BadAgentSettings
+from quarterdeck.agent.front_launch import EXIT_REFUSED, EXIT_USAGE
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.runner import run_agent
 from quarterdeck.agent.samples import SampleCommands
 from quarterdeck.agent.settings import (
     AgentSettings,
+    Role,
     ServerAddress,
     check_agent_id,
     child_environment,
     default_agent_id,
     parse_labels,
 )
-from quarterdeck.core import telemetry
+from quarterdeck.core import failpoints, telemetry
 from quarterdeck.core.collector import calm_collector
 from quarterdeck.core.logging import configure
 from quarterdeck.wire.join_token import InvalidJoinToken
 
 log = structlog.get_logger()
 
-EXIT_REFUSED: Final = 3
-"""No gateway will take this agent: restarting it is pointless until somebody acts (systemd:
-RestartPreventExitStatus)."""
-EXIT_USAGE: Final = 2
 _SETTLED_S: Final = 3.0
 """After this an agent that found its gateway has loaded all it needs."""
 
@@ -57,7 +55,7 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
 
 
 async def _live(settings: AgentSettings, handlers: Handlers) -> None:
-    # Not at once: the carrier's library, half of all that is ever loaded, comes with the first link.
+    # Not at once: some of what an executor needs comes with the first link.
     asyncio.get_running_loop().call_later(_SETTLED_S, calm_collector)
     await run_agent(settings, handlers)
 
@@ -75,7 +73,13 @@ def read_token(text: str | None) -> str | None:
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
     options = _parser().parse_args(arguments)
-    configure(options.log_format, options.log_level, service="agent", service_id=options.agent_id)
+    configure(
+        options.log_format,
+        options.log_level,
+        service="agent",
+        service_id=options.agent_id,
+        process="front" if options.role == Role.FRONT else "executor",
+    )
     try:
         settings = AgentSettings(
             servers=tuple(ServerAddress.parse(server) for server in options.server),
@@ -88,15 +92,27 @@ def main(arguments: list[str] | None = None) -> int:
             environment=child_environment(dict(os.environ)),
             working_directory=options.working_directory,
             max_parallel=options.max_parallel,
+            role=Role.SINGLE if options.single else Role(options.role),
+            run_dir=options.run_dir,
+            front_user=options.front_user,
+            front_log_format=options.log_format,
+            front_log_level=options.log_level,
+            failpoints=os.environ.get("QD_FAILPOINTS", ""),
+            failpoints_dir=_path(os.environ.get("QD_FAILPOINTS_DIR")),
         )
     except BadAgentSettings as error:
         sys.stderr.write(f"quarterdeck agent: {error.message}\n")
         return EXIT_USAGE
+    failpoints.arm(settings.failpoints, settings.failpoints_dir)
     telemetry.export_to(options.otlp_endpoint, service="agent", service_id=options.agent_id)
     try:
         return run(settings, samples=options.samples)
     finally:
         telemetry.stop_recording()
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,6 +140,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ca", type=Path, help="CA certificate (PEM); the join token carries one, too")
     parser.add_argument("--working-directory", default="/", help="where commands start that name none")
     parser.add_argument("--max-parallel", type=int, default=64)
+    parser.add_argument(
+        "--role",
+        choices=(Role.AGENT, Role.EXECUTOR, Role.FRONT),
+        default=Role.AGENT,
+        help="agent: both; executor, front: one of the two, as units of their own",
+    )
+    parser.add_argument("--single", action="store_true", help="both in one process, for development")
+    parser.add_argument(
+        "--run-dir", type=Path, help="where executor and front meet; run in the data directory"
+    )
+    parser.add_argument("--front-user", metavar="NAME", help="as root: who the front runs as")
     parser.add_argument(
         "--samples", action="store_true", help="register the sample commands restart and update_config"
     )

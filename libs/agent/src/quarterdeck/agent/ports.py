@@ -3,16 +3,18 @@
     gateway ◄══ Connection ══► front ◄── ExecutorPort ──► executor
 
 A Connection is what a carrier offers to the front. An ExecutorPort is what the executor offers to the front: the same
-frames as on the link, so that the two can become processes of their own, joined by a Unix socket, without a change to
-either. No Python object but bytes crosses the second seam.
+frames as on the link. No Python object but bytes crosses the second seam, so the two are processes of their own, joined
+by a Unix socket (executor_server.py, executor_client.py), or share one, without a change to either.
 
 How a link looks from the executor:
     Challenge   a new link is being opened. What was on its way is void; the executor answers with a Hello that holds
                 what only it knows (journal, highest epoch, capabilities, guests); the front adds the rest.
     Welcome     the link stands. The executor repeats unacknowledged reports and output, and goes on.
-The end of a link needs no message: the front stops taking frames, and the next Challenge starts anew.
+The end of a link needs no message: the front stops taking frames, and the next Challenge starts anew. Each link has
+an ExecutorSession of its own, so that nothing which was said on one link is ever heard on the next.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 
@@ -56,3 +58,36 @@ class ExecutorPort(Protocol):
     async def receive(self) -> bytes:
         """The next AgentFrame, serialised, as soon as there is anything to say. Called by one task at a time."""
         ...
+
+
+class ExecutorSession(ExecutorPort, Protocol):
+    """The executor for the time of one link. Both methods also raise ExecutorLost when it is over."""
+
+    async def close(self) -> None:
+        """What has not been taken is void. Any number of calls; never raises."""
+        ...
+
+
+JoinExecutor = Callable[[], Awaitable[ExecutorSession]]
+"""Begins a session, and waits for an executor if there is none. A newer session ends the one before."""
+
+
+class SharedProcess:
+    """JoinExecutor of a front that lives in its executor's process."""
+
+    def __init__(self, executor: ExecutorPort) -> None:
+        self._executor = executor
+
+    async def __call__(self) -> ExecutorSession:
+        return _SharedSession(self._executor)
+
+
+class _SharedSession:
+    """There is nothing to lose here: the next Challenge clears what is on its way."""
+
+    def __init__(self, executor: ExecutorPort) -> None:
+        self.send = executor.send
+        self.receive = executor.receive
+
+    async def close(self) -> None:
+        return

@@ -15,6 +15,7 @@ import msgspec
 from quarterdeck.agent.errors import BadAgentSettings
 from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.links import Carrier
+from quarterdeck.core.logging import Format, Level
 
 
 class ServerAddress(NamedTuple):
@@ -41,6 +42,19 @@ class ServerAddress(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.carrier}://{host}:{self.port}"
+
+
+class Role(StrEnum):
+    """Which part of an agent a process is."""
+
+    AGENT = "agent"
+    """The executor, which keeps a front running as its child."""
+    EXECUTOR = "executor"
+    """The executor alone; somebody else starts the front."""
+    FRONT = "front"
+    """The front alone, for an executor on the same machine."""
+    SINGLE = "single"
+    """Both in one process. For development: what kills the one then kills the other."""
 
 
 class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +99,21 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int = 64
     stop_grace_s: float = 10.0
     """How long running commands and their last reports may take when the agent is told to stop."""
+    role: Role = Role.AGENT
+    run_dir: Path | None = None
+    """Where executor and front meet; `run` in the data directory when None."""
+    front_user: str | None = None
+    """Who the front runs as, when the executor is root's. Its key and enrolment are then in `front` in the data
+    directory, unless somebody else starts it."""
+    front_log_format: Format = "console"
+    front_log_level: Level = "info"
+    failpoints: str = ""
+    """For tests: see core/failpoints.py. main.py arms the executor's process, the front arms its own."""
+    failpoints_dir: Path | None = None
+
+    @property
+    def socket_dir(self) -> Path:
+        return self.run_dir or self.data_dir / "run"
 
     def executor_settings(self) -> ExecutorSettings:
         return ExecutorSettings(

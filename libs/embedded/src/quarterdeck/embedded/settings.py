@@ -34,7 +34,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _OURS: Final = ("QD_", "QUARTERDECK_")
-_PASSED_ON: Final = frozenset({"QD_OTLP_ENDPOINT", "QD_FAILPOINTS"})
+_PASSED_ON: Final = frozenset({"QD_OTLP_ENDPOINT", "QD_FAILPOINTS", "QD_FAILPOINTS_DIR"})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
