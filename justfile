@@ -77,6 +77,11 @@ e2e *options: setup _debian
 _debian: setup
     {{ python }} tools/debian.py
 
+# Take one safety away at a time, and demand that the suite notices; a word chooses some of tools/mutations.py.
+[group('tests')]
+mutations *words: setup
+    {{ python }} -m tools.mutation_check {{ words }}
+
 # Which requirements no test names yet.
 [group('tests')]
 requirements: setup
@@ -96,3 +101,8 @@ demo: setup
 [group('run')]
 bench *options: setup
     {{ python }} -m tests.benchmarks {{ options }}
+
+# Kill and stop random processes of a system under load, and print a verdict per invariant. Options: --minutes N --seed S.
+[group('tests')]
+chaos *options: setup
+    {{ python }} -m tests.chaos {{ options }}

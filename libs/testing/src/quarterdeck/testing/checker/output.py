@@ -1,5 +1,7 @@
 """I4 and I5: what commands printed is what is kept and what watchers saw, byte for byte and in order."""
 
+from itertools import pairwise
+
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.testing.checker.evidence import CommandSeen, Evidence, Watched
 from quarterdeck.testing.checker.verdicts import Verdict
@@ -82,8 +84,9 @@ def check_watchers(evidence: Evidence) -> Verdict:
 
 def _lapses(watched: Watched) -> list[str]:
     lapses = []
-    if list(watched.sequences) != sorted(set(watched.sequences)):
-        lapses.append("events came twice or out of order")
+    lapses.extend(
+        f"{later} came after {earlier}" for earlier, later in pairwise(watched.sequences) if later <= earlier
+    )
     if unknown := set(watched.sequences) - set(watched.feed_sequences):
         lapses.append(f"{len(unknown)} events are not in the feed")
     if not watched.ended:
