@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from quarterdeck.contracts import subjects
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.store import CommandView
@@ -29,6 +30,13 @@ async def stored(deck: Deck, view: CommandView, log: bytes = LOG, stream: str = 
     while offset < len(log):
         size = sizes.choice([1, 100, 65_536, 262_144])
         offset = await deck.output(view, log[offset : offset + size], offset, stream=stream)
+
+
+async def trimmed(deck: Deck, view: CommandView, *, keep: int) -> None:
+    """As the feed's limits do it: only the `keep` newest chunks of stdout are left."""
+    subject = subjects.output(view.tenant, view.batch_id, view.command_id, 1, "stdout")
+    limit = {"keep": keep} if keep else {}
+    await deck.bus.api.call(f"STREAM.PURGE.{FEED}", {"filter": subject, **limit})
 
 
 async def test_the_whole_log_comes_byte_for_byte(deck: Deck) -> None:

@@ -93,6 +93,10 @@ class CommandOutputLost(_OfCommand, frozen=True, kw_only=True):
     agent_id: str | None = None
     attempt: int | None = None
     stream: str | None = None
+    from_offset: int | None = None
+    """The first byte that is missing."""
+    to_offset: int | None = None
+    """The byte behind the last one that is missing."""
 
 
 class BatchCreated(_Payload, frozen=True, kw_only=True):

@@ -53,6 +53,11 @@ def final_report(end: pb.StreamEnd, writer: StreamWriter | None) -> StreamReport
             stored_sha256=stored_sha256,
             truncated_bytes=end.truncated_bytes,
         )
+    if not end.sha256 and end.length < writer.stored_offset:
+        # The agent lost count (its executor was killed): what is stored is there, and nobody vouches for it.
+        return StreamReport(
+            length=writer.stored_offset, truncated_bytes=end.truncated_bytes, tail=writer.tail
+        )
     return StreamReport(
         length=end.length,
         sha256=end.sha256,

@@ -21,7 +21,7 @@ from quarterdeck.contracts.reports import (
     TerminateAcked,
 )
 from quarterdeck.contracts.states import RANK, CommandState
-from quarterdeck.core.store import Move
+from quarterdeck.core.store import LostOutput, Move
 
 _STREAMS: Final = ("stdout", "stderr")
 
@@ -31,6 +31,8 @@ class Verified(msgspec.Struct, frozen=True):
 
     stdout: bool
     stderr: bool
+    lost: tuple[LostOutput, ...] = ()
+    """What the bus does not have any more of what the agent sent."""
 
 
 class Story(msgspec.Struct):
@@ -83,6 +85,8 @@ def digest_matches(stream: StreamReport) -> bool | None:
     """None: the gateway did not see the stream from its start; the log has to be read."""
     if stream.length == 0:
         return True
+    if not stream.sha256:
+        return False  # the agent vouches for nothing: its executor was killed
     if not stream.stored_sha256:
         return None
     return stream.stored_sha256 == stream.sha256

@@ -22,8 +22,9 @@ REPORTS = ConsumerShape(
 )
 """Done: every report's transition is stored and its events are confirmed. Acked after that."""
 
-_STOP_REST_MS = 60_000
-"""After the agent acknowledged a stop there is nothing to repeat; the end comes as a result, or at the deadline."""
+_STOP_REST_MS = 15_000
+"""After the agent acknowledged a stop there is nothing to repeat; the end comes as a result, or at the deadline, which
+is noticed at the next look."""
 
 _batches = codec.Decoder[ReportBatch](ReportBatch)
 
@@ -82,9 +83,11 @@ class Intake:
             self._store.hand_over(returned),
         )
         failpoints.reach("aggregator.after_apply")
+        lost = [loss for digests in verified for loss in digests.lost]
+        told = (await self._store.lose_output(lost)).entries if lost else []
         if acked:
             await self._store.look_again(acked, _STOP_REST_MS, now_ms=self._clock.now_ms())
-        await self._relay.publish(written.entries, subject_id="reports")
+        await self._relay.publish([*written.entries, *told], subject_id="reports")
         failpoints.reach("aggregator.after_publish")
         errors = {move.command_id: str(move.fields.get("error", "")) for move in moves}
         count_ends(written.outcomes, self._clock.now_ms(), errors)

@@ -57,7 +57,10 @@ class OutputLog:
         """Raises OutputTrimmed when bytes from `from_offset` on are gone, Unavailable."""
         last = await self._bus.last_message(FEED, self._subject(stream))
         if last is None:
-            return Extent(0, 0, 0)
+            told_bytes = self._told_bytes(stream)
+            if from_offset < told_bytes:
+                raise OutputTrimmed(from_offset, told_bytes)
+            return Extent(told_bytes, told_bytes, 0)
         end = offset_of(last) + len(last.body)
         first = offset_of(last)
         async with aclosing(self._bus.read(FEED, [self._subject(stream)], follow=False, batch=1)) as reading:
@@ -67,6 +70,13 @@ class OutputLog:
         if from_offset < first:
             raise OutputTrimmed(from_offset, first)
         return Extent(first, end, last.sequence)
+
+    def _told_bytes(self, stream: OutputStream) -> int:
+        """How much was stored once, by what gateways reported. Of earlier attempts nothing is known."""
+        view = self._view
+        if self._attempt != view.attempt:
+            return 0
+        return (view.stdout if stream is OutputStream.STDOUT else view.stderr).length
 
     async def read(self, stream: OutputStream, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """Bytes `start` … `stop` - 1, in pieces as stored. Ends early only if the log was trimmed meanwhile."""

@@ -9,6 +9,7 @@ from quarterdeck.api.intake import Intake
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
+from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster, Registry
 from quarterdeck.core.runtime import Health
 from quarterdeck.core.store import Store
@@ -25,6 +26,7 @@ class Parts:
     roster: LinkRoster
     fleet: Fleet
     health: Health
+    relay: Relay
     intake: Intake
     halts: Halts
     completions: Completions

@@ -72,6 +72,7 @@ def assemble(ctx: ServiceContext, settings: ApiSettings, roster: LinkRoster) -> 
         roster=roster,
         fleet=Fleet(ctx.registry, roster),
         health=ctx.health,
+        relay=relay,
         intake=Intake(ctx.store, relay),
         halts=Halts(ctx.store, relay, ctx.clock),
         completions=Completions(ctx.bus),

@@ -54,7 +54,7 @@ OF_ONE_ATTEMPT: Final = (
     *(
         f"{stream}_{what}"
         for stream in ("stdout", "stderr")
-        for what in ("bytes", "sha256", "truncated", "tail", "verified")
+        for what in ("bytes", "sha256", "truncated", "tail", "verified", "lost")
     ),
 )
 """Hash fields that a new attempt starts without."""
@@ -91,6 +91,7 @@ NAMES: Final = (
     "terminate_batch",
     "take_due",
     "take_waiting",
+    "lose_output",
     "sweep_indexes",
     "read_commands",
     "list_ids",

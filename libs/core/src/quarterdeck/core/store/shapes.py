@@ -167,6 +167,16 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     """Until when it has to start; the deadline of what was sent is later by the time it may run."""
 
 
+class LostOutput(msgspec.Struct, frozen=True, array_like=True):
+    """Parts of one output stream that are missing from the log, and always will be."""
+
+    command_id: str
+    attempt: int
+    stream: str
+    parts: tuple[tuple[int, int], ...]
+    """(first byte, byte behind the last), in order."""
+
+
 class HandOver(msgspec.Struct, frozen=True, array_like=True):
     """Where a `sent` command stands with the gateways; changes no state."""
 

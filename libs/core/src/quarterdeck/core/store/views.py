@@ -25,6 +25,8 @@ class StreamView(msgspec.Struct, frozen=True, kw_only=True):
     """What the bus stored has the agent's length and digest."""
     truncated_bytes: int = 0
     tail: bytes = b""
+    lost: tuple[tuple[int, int], ...] = ()
+    """What the log does not have any more: (first byte, byte behind the last), as far as anybody noticed."""
 
 
 class CommandView(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ COMMAND_FIELDS = (
     *(
         f"{stream}_{what}"
         for stream in ("stdout", "stderr")
-        for what in ("bytes", "sha256", "verified", "truncated", "tail")
+        for what in ("bytes", "sha256", "verified", "truncated", "tail", "lost")
     ),
 )
 """The hash fields that make a CommandView, in the order read_commands.lua is asked for them."""
@@ -232,7 +234,14 @@ def _stream(v: dict[str, Any], name: str) -> StreamView:
         verified=v[f"{name}_verified"] in (b"1", "1"),
         truncated_bytes=int(v[f"{name}_truncated"] or 0),
         tail=_raw(v[f"{name}_tail"]),
+        lost=_parts(_text(v[f"{name}_lost"])),
     )
+
+
+def _parts(text: str | None) -> tuple[tuple[int, int], ...]:
+    """`from-to,from-to`, as lose_output.lua writes it."""
+    parts = (part.partition("-") for part in (text or "").split(",") if part)
+    return tuple((int(start), int(end)) for start, _, end in parts)
 
 
 def _raw(value: bytes | str | None) -> bytes:

@@ -16,6 +16,7 @@ from quarterdeck.core.store.shapes import (
     Child,
     Due,
     HandOver,
+    LostOutput,
     Move,
     NewBatch,
     NewCommand,
@@ -169,6 +170,17 @@ class Writes:
             for index, outcome in zip(indexes, _written(shard, answer).outcomes, strict=True):
                 outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome]
+
+    async def lose_output(self, losses: Sequence[LostOutput]) -> Written:
+        """Tells of output that is gone, once per stream; later findings of the same stream are BEHIND."""
+        groups = _by_shard((loss.command_id, index) for index, loss in enumerate(losses))
+        calls = [(shard, [losses[index] for index in indexes]) for shard, indexes in groups.items()]
+        answers = await self._runner.run_many("lose_output", calls)
+        told = [_written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
+        return Written(
+            outcomes=[outcome for part in told for outcome in part.outcomes],
+            entries=[entry for part in told for entry in part.entries],
+        )
 
     async def look_again(self, command_ids: Sequence[str], in_ms: int, *, now_ms: int) -> None:
         """Moves the next look at unfinished commands to `now_ms + in_ms`."""

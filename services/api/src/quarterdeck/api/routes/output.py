@@ -7,12 +7,13 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
+from quarterdeck.api.errors import OutputTrimmed
 from quarterdeck.api.handlers.requests import OutputQuery
 from quarterdeck.api.output_log import Extent, OutputLog
 from quarterdeck.api.parts import Parts
 from quarterdeck.contracts.errors import InvalidInput, NotFound
 from quarterdeck.contracts.output import OutputStream
-from quarterdeck.core.store import CommandView
+from quarterdeck.core.store import CommandView, LostOutput
 from quarterdeck.web.answers import Answer, RawHeaders, StreamedAnswer
 from quarterdeck.web.decoding import decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
@@ -21,6 +22,8 @@ NDJSON: Final = b"application/x-ndjson"
 _BYTES: Final = b"application/octet-stream"
 _TRUNCATED: Final = b"qd-truncated-bytes"
 """Header: what the command printed behind the last byte of the log, beyond its `max_output_bytes`."""
+_LOST: Final = b"qd-lost-bytes"
+"""Header: parts that the log has not any more, `from-to` with `to` behind the last byte, separated by commas."""
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
 
@@ -45,7 +48,11 @@ def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
             streams = tuple(OutputStream) if query.stream is None else (stream,)
             lines = log.lines(streams, offset=query.offset, as_text=query.text == 1)
             return StreamedAnswer(lines, media_type=NDJSON)
-        extent = await log.extent(stream, query.offset)
+        try:
+            extent = await log.extent(stream, query.offset)
+        except OutputTrimmed as trimmed:
+            await _tell_of_loss(parts, view, attempt, stream, trimmed.first_offset)
+            raise
         wanted = request.headers.get("range")
         span = parse_range(wanted, extent) if wanted else None
         about: RawHeaders = ()
@@ -67,6 +74,7 @@ def output_routes(parts: Parts) -> list[HTTPRouteHandler]:
                 (b"x-content-type-options", b"nosniff"),
                 (b"content-disposition", f'attachment; filename="{view.command_id}.{stream}"'.encode()),
                 *_truncation(view, attempt, stream),
+                *_loss(view, attempt, stream),
                 *about,
             ),
         )
@@ -79,6 +87,22 @@ def _truncation(view: CommandView, attempt: int, stream: OutputStream) -> RawHea
         return ()  # of earlier attempts only the log is kept
     told = view.stdout if stream is OutputStream.STDOUT else view.stderr
     return ((_TRUNCATED, str(told.truncated_bytes).encode()),) if told.truncated_bytes else ()
+
+
+def _loss(view: CommandView, attempt: int, stream: OutputStream) -> RawHeaders:
+    told = view.stdout if stream is OutputStream.STDOUT else view.stderr
+    if attempt != view.attempt or not told.lost:
+        return ()
+    return ((_LOST, ",".join(f"{start}-{end}" for start, end in told.lost).encode()),)
+
+
+async def _tell_of_loss(
+    parts: Parts, view: CommandView, attempt: int, stream: OutputStream, first_offset: int
+) -> None:
+    """The feed's limits were faster than we are: whoever watches the command hears of it, once."""
+    loss = LostOutput(view.command_id, attempt, stream, ((0, first_offset),))
+    written = await parts.store.lose_output([loss])
+    await parts.relay.publish(written.entries, subject_id=view.command_id)
 
 
 def parse_range(text: str, extent: Extent) -> Span | None:

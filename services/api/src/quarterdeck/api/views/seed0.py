@@ -50,6 +50,8 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified: bool = False
     """The stored log has the agent's length and digest."""
     truncated_bytes: int = 0
+    lost: tuple[tuple[int, int], ...] = ()
+    """What the log has not any more: (first byte, byte behind the last)."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -207,5 +209,9 @@ def _stream(view: StreamView) -> Stream | None:
     if view.length == 0 and not view.sha256:
         return None
     return Stream(
-        bytes=view.length, sha256=view.sha256, verified=view.verified, truncated_bytes=view.truncated_bytes
+        bytes=view.length,
+        sha256=view.sha256,
+        verified=view.verified,
+        truncated_bytes=view.truncated_bytes,
+        lost=view.lost,
     )
