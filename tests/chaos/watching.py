@@ -18,6 +18,8 @@ from tests.chaos.client import Client, Order
 from tests.chaos.feed import Feed
 
 _AGAIN_AFTER_S: Final = 0.3
+_OUTSIDE_THE_LOG: Final = frozenset({"end", "resync", "snapshot", "message"})
+"""`message` is what httpx-sse makes of a comment once an id was seen."""
 _READ_TIMEOUT_S: Final = 20.0
 """A comment comes every 15 s: longer silence is a dead connection."""
 
@@ -41,7 +43,7 @@ class Watcher(msgspec.Struct, kw_only=True):
         if kind == "resync":
             self.resyncs += 1
             self.last_event_id = event_id or self.last_event_id
-        if kind in {"end", "resync", "snapshot"} or not event_id:
+        if kind in _OUTSIDE_THE_LOG or not event_id:
             return
         self.last_event_id = event_id
         self.sequences.append(int(event_id.rpartition("-")[2]))
