@@ -12,13 +12,16 @@ import msgspec
 
 from quarterdeck.api.errors import OutputTrimmed
 from quarterdeck.contracts import subjects
+from quarterdeck.contracts.limits import MAX_MESSAGE_BYTES
 from quarterdeck.contracts.output import OFFSET_HEADER, TIME_HEADER, OutputStream
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus, StoredMessage
 from quarterdeck.core.store import CommandView
 
-_BATCH: Final = 16
-"""Chunks fetched at once: 4 MiB at most, whatever the log's length."""
+_BATCH: Final = 4
+"""Chunks given out at once: 1 MiB at most, whatever the log's length."""
+_PULL_BYTES: Final = MAX_MESSAGE_BYTES + 64 * 1024
+"""Read ahead of a slow client: two of these at most. Must hold the largest message, headers included."""
 
 
 class Extent(NamedTuple):
@@ -83,7 +86,9 @@ class OutputLog:
         if start >= stop:
             return
         position = start
-        reading = self._bus.read(FEED, [self._subject(stream)], follow=False, batch=_BATCH)
+        reading = self._bus.read(
+            FEED, [self._subject(stream)], follow=False, batch=_BATCH, pull_bytes=_PULL_BYTES
+        )
         async with aclosing(reading):
             async for messages in reading:
                 pieces = []
@@ -106,7 +111,8 @@ class OutputLog:
     ) -> AsyncGenerator[bytes, None]:
         """All stored chunks of `streams` as NDJSON, in the order in which they were stored; none before `offset`."""
         filters = [self._subject(stream) for stream in streams]
-        async with aclosing(self._bus.read(FEED, filters, follow=False, batch=_BATCH)) as reading:
+        reading = self._bus.read(FEED, filters, follow=False, batch=_BATCH, pull_bytes=_PULL_BYTES)
+        async with aclosing(reading):
             async for messages in reading:
                 lines = [
                     _line(message, as_text=as_text)

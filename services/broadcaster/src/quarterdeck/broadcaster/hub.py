@@ -5,14 +5,17 @@ the log itself, and who stops reading altogether is cut off by the route. Nobody
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from quarterdeck.broadcaster.ending import Ending
 from quarterdeck.broadcaster.handlers.scopes import Scope
-from quarterdeck.broadcaster.ring import Ring
+from quarterdeck.broadcaster.log_reader import LogReader
+from quarterdeck.broadcaster.ring import BLOCK_BYTES, Ring
 from quarterdeck.contracts.errors import QuarterdeckError
+from quarterdeck.contracts.limits import MAX_MESSAGE_BYTES
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.bus.errors import StreamReplaced
@@ -20,6 +23,10 @@ from quarterdeck.core.bus.errors import StreamReplaced
 log = structlog.get_logger()
 
 _BATCH: Final = 500
+_PULL_BYTES: Final = MAX_MESSAGE_BYTES + 64 * 1024
+"""Must hold the largest message, headers included. Read ahead of the ring, per watched scope: two of these at most."""
+_ALL_RINGS_BYTES: Final = 64 * 1024 * 1024
+"""What the rings of all watched scopes may hold together, before encoding."""
 
 
 class Position:
@@ -35,7 +42,8 @@ class Position:
 class Hub:
     """Use through Hubs."""
 
-    def __init__(self, bus: Bus, scope: Scope, *, after: int, ring_bytes: int) -> None:
+    def __init__(self, bus: Bus, scope: Scope, *, after: int, ring_bytes: Callable[[], int]) -> None:
+        """`ring_bytes`: how large the ring may be now."""
         self._bus = bus
         self._scope = scope
         self._ring_bytes = ring_bytes
@@ -79,7 +87,12 @@ class Hub:
     async def _run(self, after: int) -> None:
         try:
             reading = self._bus.read(
-                FEED, self._scope.filters, start_sequence=after + 1, follow=True, batch=_BATCH
+                FEED,
+                self._scope.filters,
+                start_sequence=after + 1,
+                follow=True,
+                batch=_BATCH,
+                pull_bytes=_PULL_BYTES,
             )
             async for messages in reading:
                 self.ring.append(messages)
@@ -96,7 +109,7 @@ class Hub:
 
     async def _make_room(self) -> None:
         """Drops what the fastest watcher on the ring has taken; waits for it where it has not."""
-        while self.ring.size_bytes > self._ring_bytes and (oldest := self.ring.oldest_last) is not None:
+        while self.ring.size_bytes > self._ring_bytes() and (oldest := self.ring.oldest_last) is not None:
             fastest = max((position.after for position in self.positions if position.on_ring), default=None)
             if fastest is None or fastest >= oldest:
                 self.ring.drop_oldest()
@@ -112,6 +125,7 @@ class Hubs:
         self._bus = bus
         self._ring_bytes = ring_bytes
         self._keep_alive_s = keep_alive_s
+        self.log = LogReader(bus)
         self._hubs: dict[Scope, Hub] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self.stopping = False
@@ -124,7 +138,7 @@ class Hubs:
         """The scope's hub, opened at `after` if there is none, and a position in it that `leave` gives up."""
         hub = self._hubs.get(scope)
         if hub is None or hub.broken:
-            hub = self._hubs[scope] = Hub(self._bus, scope, after=after, ring_bytes=self._ring_bytes)
+            hub = self._hubs[scope] = Hub(self._bus, scope, after=after, ring_bytes=self._share_bytes)
         position = Position(after)
         position.on_ring = after >= hub.ring.held_after
         hub.positions.add(position)
@@ -154,6 +168,10 @@ class Hubs:
             await hub.close()
         if self._closing:
             await asyncio.wait(self._closing)
+
+    def _share_bytes(self) -> int:
+        """What one ring may hold: the more scopes are watched, the less, so that all together stay bounded."""
+        return max(BLOCK_BYTES, min(self._ring_bytes, _ALL_RINGS_BYTES // max(len(self._hubs), 1)))
 
     async def _tick(self) -> None:
         while True:

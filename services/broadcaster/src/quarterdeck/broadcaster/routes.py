@@ -67,7 +67,6 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
             hubs.leave(scope, hub, position)
             raise
         return EventStream(
-            bus,
             hubs,
             hub,
             position,

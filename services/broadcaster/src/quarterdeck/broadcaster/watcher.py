@@ -19,9 +19,7 @@ from quarterdeck.broadcaster.handlers.openings import Opening, Prologue
 from quarterdeck.broadcaster.handlers.scopes import Scope
 from quarterdeck.broadcaster.hub import Hub, Hubs, Position
 from quarterdeck.broadcaster.ring import BLOCK_BYTES
-from quarterdeck.contracts.streams import FEED
 from quarterdeck.core import metrics
-from quarterdeck.core.bus import Bus
 from quarterdeck.web.leaving import while_connected
 from quarterdeck.web.stalling import ClientStalled, send_within
 from quarterdeck.web.watch import EVENT_STREAM, NDJSON
@@ -29,7 +27,6 @@ from quarterdeck.web.watch import EVENT_STREAM, NDJSON
 log = structlog.get_logger()
 
 _RETRY_MS: Final = 1_000
-_LOG_BATCH: Final = 100
 _MEDIA_TYPES: Final = {Format.SSE: EVENT_STREAM, Format.NDJSON: NDJSON}
 
 
@@ -45,8 +42,7 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventStream(ASGIResponse):
-    def __init__(self, bus: Bus, hubs: Hubs, hub: Hub, position: Position, watch: Watch) -> None:
-        self._bus = bus
+    def __init__(self, hubs: Hubs, hub: Hub, position: Position, watch: Watch) -> None:
         self._hubs = hubs
         self._hub = hub
         self._position = position
@@ -128,21 +124,15 @@ class EventStream(ASGIResponse):
     async def _from_log(self) -> AsyncGenerator[bytes, None]:
         """What the ring no longer has, until it is within reach."""
         position, ring = self._position, self._hub.ring
-        target = ring.position
-        reading = self._bus.read(
-            FEED,
-            self._watch.scope.filters,
-            start_sequence=position.after + 1,
-            follow=False,
-            batch=_LOG_BATCH,
-        )
-        async with aclosing(reading):
-            async for messages in reading:
-                piece = frames.encode(messages, self._watch.variant)
-                position.after = messages[-1].sequence
-                if piece:
-                    yield piece
-                if position.after >= ring.held_after:
-                    return
-        # The log was read to its end, which is not before what the ring had read when we began.
-        position.after = max(position.after, target)
+        while position.after < ring.held_after:
+            target = ring.position
+            messages = await self._hubs.log.after(position.after, self._watch.scope.filters)
+            if not messages:
+                # The log was read to its end, which is not before what the ring had read when we began.
+                position.after = max(position.after, target)
+                return
+            position.after = messages[-1].sequence
+            piece = frames.encode(messages, self._watch.variant)
+            del messages  # a client that stalls now keeps its piece and nothing more
+            if piece:
+                yield piece

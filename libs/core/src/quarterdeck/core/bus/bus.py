@@ -29,7 +29,7 @@ from quarterdeck.core.bus.messages import (
     stream_of,
 )
 from quarterdeck.core.bus.publisher import Publisher
-from quarterdeck.core.bus.read import Deliver, Reading
+from quarterdeck.core.bus.read import PULL_BYTES, Deliver, Reading
 from quarterdeck.core.bus.requests import Requests
 from quarterdeck.core.bus.serve import RequestHandler, Responder
 from quarterdeck.core.bus.stream_facts import last_message, stream_facts
@@ -187,15 +187,18 @@ class Bus:
         deliver: Deliver | str = Deliver.ALL,
         follow: bool,
         batch: int = 500,
+        pull_bytes: int = PULL_BYTES,
     ) -> AsyncGenerator[list[StoredMessage], None]:
         """Messages on `filters` in stream order, without gap or repetition, in lists of up to `batch`.
 
         Begins at `start_sequence`, or where `deliver` says. With `follow` it goes on for ever, through restarts of the
         server; without, it ends at the sequence that was the stream's last at the call. Nothing is fetched ahead of a
-        slow reader beyond two batches. Raises StreamNotFound and Unavailable at the start, StreamReplaced when the
-        stream was made anew meanwhile, and without `follow` Unavailable when NATS stays away.
+        slow reader beyond two batches, nor beyond two times `pull_bytes`, which must hold the largest message.
+
+        Raises StreamNotFound and Unavailable at the start, StreamReplaced when the stream was made anew meanwhile,
+        and without `follow` Unavailable when NATS stays away.
         """
-        reading = Reading(self._connection, self.api, stream, filters)
+        reading = Reading(self._connection, self.api, stream, filters, pull_bytes)
         return reading.batches(
             start_sequence=start_sequence, deliver=Deliver(deliver), follow=follow, batch=batch
         )

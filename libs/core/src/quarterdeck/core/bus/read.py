@@ -24,7 +24,7 @@ from quarterdeck.core.bus.wire import Delivery
 log = structlog.get_logger()
 
 _NANOS: Final = 1_000_000_000
-_PULL_BYTES: Final = 4 * 1024 * 1024
+PULL_BYTES: Final = 4 * 1024 * 1024
 """Bounds what a reader that stopped reading costs us: two pulls at most."""
 _INACTIVE_S: Final = 60
 """After this the server forgets a consumer that nobody pulls from: ours when we died."""
@@ -45,7 +45,14 @@ class Deliver(StrEnum):
 class Reading:
     """One call of Bus.read. `batches` is its only use, once."""
 
-    def __init__(self, connection: Connection, api: Api, stream: str, filters: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        api: Api,
+        stream: str,
+        filters: Sequence[str],
+        pull_bytes: int = PULL_BYTES,
+    ) -> None:
         self._connection = connection
         self._api = api
         self._stream = stream
@@ -62,7 +69,7 @@ class Reading:
         self._wake = asyncio.Event()
         self._puller = Puller(
             connection,
-            PullShape(max_bytes=_PULL_BYTES, expires_s=60.0, heartbeat_s=10.0),
+            PullShape(max_bytes=pull_bytes, expires_s=60.0, heartbeat_s=10.0),
             self._on_message,
             self._wake.set,
         )
