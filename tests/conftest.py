@@ -23,6 +23,11 @@ def pytest_configure() -> None:
     hypothesis.settings.register_profile(
         "long", deadline=None, print_blob=True, max_examples=30 * EVERYDAY_EXAMPLES
     )
+    hypothesis.settings.register_profile(
+        "hasty",  # for whoever only asks whether an example fails, not which is the smallest
+        parent=hypothesis.settings.get_profile("quarterdeck"),
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    )
     hypothesis.settings.load_profile("quarterdeck")
 
 
