@@ -6,15 +6,16 @@ from typing import Final
 BOUND_MIB: Final[Mapping[str, int]] = {
     "nats": 512,
     "redis": 128,
-    "api": 128,
+    "api": 192,
     "dispatcher": 128,
     "quic-gateway": 192,
     "grpc-gateway": 192,
     "aggregator": 128,
-    "broadcaster": 192,
+    "broadcaster": 384,
     "agent": 128,
 }
-"""RSS of one process. Gateways: with up to 32 links that stream at once; beyond, their output budget of 256 MiB."""
+"""RSS of one process. Gateways: with up to 32 links that stream at once; beyond, their output budget of 256 MiB.
+Broadcaster and api (which hands on the streams of `up`): with 200 watchers that stall at the same time."""
 
 P99_RATIO: Final = 3.0
 """Of everybody else's small commands, disturbed to undisturbed, in one run."""
