@@ -28,7 +28,7 @@ from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster, Registry
 from quarterdeck.core.registry.keys import gateway_key, link_key
-from quarterdeck.core.store import CommandView, NewBatch, NewCommand, Store, StoreSettings
+from quarterdeck.core.store import Amendment, CommandView, NewBatch, NewCommand, Store, StoreSettings
 from quarterdeck.dispatcher.attention import Attention
 from quarterdeck.dispatcher.intake import Intake, lane_consumer
 from quarterdeck.testing.eventually import eventually
@@ -191,6 +191,13 @@ class Plane:
         """One sweep, as if the time to look at these commands had come."""
         await self.store.look_again(command_ids, 0, now_ms=self.clock.now_ms())
         await self.attention.sweep()
+
+    async def give_up(self, command_id: str) -> None:
+        """One sweep, as if the command's deadline had passed."""
+        view = await self.view(command_id)
+        past_ms = view.created_at_ms - 1
+        await self.store.amend([Amendment(command_id, view.attempt, {"deadline_at_ms": past_ms})])
+        await self.look_now(command_id)
 
 
 @asynccontextmanager
