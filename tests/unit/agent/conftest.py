@@ -15,6 +15,8 @@ from tests.unit.agent.conversation import Conversation
 def settings(tmp_path: Path) -> ExecutorSettings:
     return ExecutorSettings(
         scratch_dir=tmp_path / "scratch",
+        journal_dir=tmp_path / "journal",
+        spool_dir=tmp_path / "spool",
         environment={"PATH": "/usr/bin:/bin", "INHERITED": "yes"},
         working_directory=str(tmp_path),
         max_parallel=8,

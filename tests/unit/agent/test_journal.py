@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from quarterdeck.agent.executor.journal import CommandKey, MemoryJournal, Report
+from quarterdeck.agent.executor.journal.entries import CommandKey, Report
+from quarterdeck.agent.executor.journal.memory import REMEMBERED_CANCELS, Cancels, EndedCommands
 from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.ids import new_id
@@ -169,25 +170,22 @@ async def test_orders_wait_when_too_many_ends_are_unconfirmed(settings: Executor
     await executor.stop(grace_s=0.2)
 
 
-def test_journal_forgets_the_oldest_reports_but_not_that_a_command_was_there() -> None:
-    journal = MemoryJournal()
+def test_oldest_reports_are_forgotten_but_not_that_a_command_was_there() -> None:
+    ended = EndedCommands()
     keys = [CommandKey(f"c{n}", 1) for n in range(30)]
     for n, key in enumerate(keys):
-        entry = journal.received(key, "")
-        entry.reports.append(Report(n, bytes(1024 * 1024), key, final=True))
-        journal.reported(entry)
+        ended.add(key, [Report(n, bytes(1024 * 1024), key, final=True)])
 
-    remembered = [journal.find(key) for key in keys]
+    remembered = [ended.find(key) for key in keys]
 
     assert all(remembered)
     assert 1 <= sum(bool(entry and entry.reports) for entry in remembered) <= 8
-    assert journal.find(keys[-1]).reports  # type: ignore[union-attr]
+    assert ended.find(keys[-1]).reports  # type: ignore[union-attr]
 
 
 def test_early_cancels_are_bounded() -> None:
-    journal = MemoryJournal()
-    for n in range(10_001):
-        journal.cancel_early(CommandKey(f"c{n}", 1))
+    cancels = Cancels()
+    cancels.add(CommandKey(f"c{n}", 1) for n in range(REMEMBERED_CANCELS + 1))
 
-    assert not journal.cancelled_early(CommandKey("c0", 1))
-    assert journal.cancelled_early(CommandKey("c10000", 1))
+    assert CommandKey("c0", 1) not in cancels
+    assert CommandKey(f"c{REMEMBERED_CANCELS}", 1) in cancels

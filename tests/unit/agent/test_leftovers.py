@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,8 @@ def test_process_is_known_by_pid_and_start_so_a_recycled_pid_is_safe() -> None:
 
     send_signal(stat._replace(started_ticks=stat.started_ticks - 1), signal.SIGKILL)
     still_there = read_stat(pid)
-    marker = ProcTable().marker(stat)
+    while (marker := ProcTable().marker(stat)) is None:
+        time.sleep(0.001)  # its environment appears a moment after the exec
     send_signal(stat, signal.SIGKILL)
 
     assert still_there is not None

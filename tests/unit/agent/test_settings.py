@@ -8,7 +8,7 @@ import pytest
 from quarterdeck.agent.backoff import RECONNECT, REPLACED, Backoff
 from quarterdeck.agent.credentials import Credentials, Enrolment, trusted_ca_pem
 from quarterdeck.agent.errors import BadAgentSettings
-from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.slots import Slots
 from quarterdeck.agent.facts import host_facts
 from quarterdeck.agent.main import EXIT_USAGE, main

@@ -62,6 +62,10 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     scratch_dir: Path
     """Where script files live while they run."""
+    journal_dir: Path
+    """What is known of each command, for whoever comes after a crash."""
+    spool_dir: Path
+    """Output that nobody took yet."""
     environment: dict[str, str]
     """What child processes inherit, before a command's own variables."""
     working_directory: str = "/"
@@ -74,7 +78,13 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Ended commands that the gateway has not confirmed; beyond it nothing new starts. Keeps the journal in Hello
     short."""
     max_retained_bytes: int = 64 * 1024 * 1024
-    """Output of all commands that the gateway has not confirmed; beyond it nothing new starts."""
+    """Output of all commands in memory that the gateway has not confirmed; beyond it nothing new starts."""
+    command_spool_bytes: int = 64 * 1024 * 1024
+    """Output of one command on disk while nobody takes it; half of it for each stream. Beyond it the command waits."""
+    max_spool_bytes: int = 1024 * 1024 * 1024
+    """The same for all commands."""
+    disk_reserve_bytes: int = 64 * 1024 * 1024
+    """With less than this free below journal_dir, orders are rejected as `spool_full`: what runs needs the room."""
     repeat_reports_s: float = 15.0
     """A report that is unacknowledged for this long is sent again on the same link."""
 
@@ -118,6 +128,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     def executor_settings(self) -> ExecutorSettings:
         return ExecutorSettings(
             scratch_dir=self.data_dir / "scratch",
+            journal_dir=self.data_dir / "journal",
+            spool_dir=self.data_dir / "spool",
             environment=self.environment,
             working_directory=self.working_directory,
             max_parallel=self.max_parallel,

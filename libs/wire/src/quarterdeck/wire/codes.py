@@ -33,11 +33,15 @@ class RejectReason(StrEnum):
     """Too many commands wait on the agent already."""
     STOPPING = "stopping"
     """The agent is going away and takes nothing new."""
+    SPOOL_FULL = "spool_full"
+    """The agent's disk has no room to remember the command, so it must not start."""
 
 
 class ResultReason(StrEnum):
     EXECUTION = "execution"
     """timed_out: it ran longer than its timeout."""
+    DELIVERY = "delivery"
+    """timed_out: it did not start before its order expired, and never will."""
     NO_OUTPUT = "no_output"
     """timed_out: it printed nothing for longer than its no-output timeout."""
     SIGNAL = "signal"
@@ -56,3 +60,7 @@ class ResultReason(StrEnum):
     """outcome_unknown: told to stop, and something of it may still be running."""
     AGENT_STOPPED = "agent_stopped"
     """terminated: the agent was told to stop."""
+    EXECUTOR_KILLED = "executor_killed"
+    """outcome_unknown: the agent's executor died while the command ran, or was about to; what was left was ended."""
+    HOST_REBOOTED = "host_rebooted"
+    """outcome_unknown: the machine went down while the command ran, or was about to."""

@@ -1,27 +1,32 @@
 """The commands of this agent: which one runs, which one waits, and which never starts.
 
 Owns the decision about each order and each terminate, and the task of each running command. How a process or a handler
-runs is in process_run.py and handler_run.py; called by service.py, which speaks with the gateway.
+runs is in process_run.py and handler_run.py; called by service.py, which speaks with the gateway, and by recovery.py.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
 
+from quarterdeck.agent.executor.disk_space import DiskSpace
 from quarterdeck.agent.executor.handler_run import HandlerRun, HandlerSpec
-from quarterdeck.agent.executor.journal import CommandKey, Entry, Journal
+from quarterdeck.agent.executor.journal.entries import CommandKey, Entry, Phase
+from quarterdeck.agent.executor.journal.journal import Journal
+from quarterdeck.agent.executor.journal.log_file import JournalUnwritable
 from quarterdeck.agent.executor.orders import OrderRefused, WorkOrder, read_order
-from quarterdeck.agent.executor.outcome import Outcome, StopOrder
+from quarterdeck.agent.executor.outcome import Outcome, RunStarted, StopOrder
+from quarterdeck.agent.executor.proc_table import marker_of
 from quarterdeck.agent.executor.process_run import ProcessRun, ProcessSpec, ProcessTools
 from quarterdeck.agent.executor.reports import Reporter
 from quarterdeck.agent.executor.slots import Slots
-from quarterdeck.agent.executor.streams import CommandOutput
+from quarterdeck.agent.executor.spool import Spools
 from quarterdeck.agent.handlers import Handlers
-from quarterdeck.core import telemetry
+from quarterdeck.core import failpoints, telemetry
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason, ResultReason
 
@@ -33,9 +38,11 @@ class Run(Protocol):
 
     def stop(self, order: StopOrder) -> None: ...
 
-    def output_acknowledged(self) -> None: ...
+    def make_way(self) -> None:
+        """There may be room for more output."""
+        ...
 
-    async def execute(self, on_started: Callable[[int], None]) -> Outcome: ...
+    async def execute(self, on_started: Callable[[RunStarted], None]) -> Outcome: ...
 
 
 class CommandTools(msgspec.Struct, frozen=True):
@@ -45,6 +52,13 @@ class CommandTools(msgspec.Struct, frozen=True):
     reporter: Reporter
     handlers: Handlers
     processes: ProcessTools
+    spools: Spools
+    disk: DiskSpace
+
+
+class _Waiting(NamedTuple):
+    entry: Entry
+    work: WorkOrder
 
 
 class Commands:
@@ -53,17 +67,19 @@ class Commands:
     def __init__(self, tools: CommandTools) -> None:
         self._settings = tools.processes.settings
         self._outlet = tools.processes.outlet
+        self._clock = tools.processes.clock
+        self._tools = tools
         self._journal = tools.journal
         self._reporter = tools.reporter
-        self._handlers = tools.handlers
-        self._processes = tools.processes
         self._slots = Slots(self._settings.max_parallel, self._may_start)
-        self._waiting: dict[CommandKey, Entry] = {}
+        self._waiting: dict[CommandKey, _Waiting] = {}
         self._runs: dict[CommandKey, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._quiet = asyncio.Event()
         """Set when something came nearer to its end."""
+
+    # ---- Orders
 
     def order(self, order: pb.Order) -> None:
         key = CommandKey(order.command_id, order.attempt)
@@ -71,27 +87,46 @@ class Commands:
         if known is not None:
             self._reporter.repeat(known)
             return
-        entry = self._journal.received(key, order.batch_id)
-        if self._journal.cancelled_early(key):
+        if self._journal.cancelled(key):
+            entry = self._journal.refused(key, order.batch_id)
             self._reporter.result(entry, Outcome(end=pb.TERMINATED), traceparent=order.traceparent)
             return
         try:
             work = self._take(order)
-        except OrderRefused as refusal:
-            self._reporter.rejected(entry, refusal.reason, refusal.error)
+            entry = self._journal.received(key, order.SerializeToString(), order.batch_id)
+        except (OrderRefused, JournalUnwritable) as refusal:
+            reason = refusal.reason if isinstance(refusal, OrderRefused) else RejectReason.SPOOL_FULL
+            self._reporter.rejected(self._journal.refused(key, order.batch_id), reason, str(refusal))
             return
-        self._reporter.accepted(entry)
-        self._waiting[key] = entry
-        self._slots.submit(
-            key, partial(self._start, entry, work), priority=work.priority, size_bytes=work.size_bytes
-        )
+        self._admit(entry, work)
+
+    def resume(self, entry: Entry, order: pb.Order) -> None:
+        """An order that an executor before us had received, and never started."""
+        if self._journal.cancelled(entry.key):
+            self._reporter.result(entry, Outcome(end=pb.TERMINATED), traceparent=order.traceparent)
+        else:
+            self._admit(entry, read_order(order))  # was readable when it was received
 
     def _take(self, order: pb.Order) -> WorkOrder:
         if self._stopping:
             raise OrderRefused(RejectReason.STOPPING, "the agent is stopping")
         if self._slots.waiting_bytes + len(order.spec) > self._settings.max_queued_bytes:
             raise OrderRefused(RejectReason.OVERLOADED, "too many commands are waiting on this agent")
+        if self._tools.disk.short:
+            raise OrderRefused(RejectReason.SPOOL_FULL, "the disk of this agent is nearly full")
         return read_order(order)
+
+    def _admit(self, entry: Entry, work: WorkOrder) -> None:
+        self._waiting[entry.key] = _Waiting(entry, work)
+        self._slots.submit(
+            entry.key, partial(self._start, entry, work), priority=work.priority, size_bytes=work.size_bytes
+        )
+        if entry.key in self._waiting:  # else one sync covers this and the start, and Accepted follows it
+            self._reporter.once_durable(partial(self._accept, entry))
+
+    def _accept(self, entry: Entry) -> None:
+        if entry.phase is Phase.RECEIVED and not entry.accepted:
+            self._reporter.accepted(entry)
 
     def _may_start(self) -> bool:
         return (
@@ -99,10 +134,12 @@ class Commands:
             and self._outlet.retained_bytes < self._settings.max_retained_bytes
         )
 
+    # ---- Runs
+
     def _start(self, entry: Entry, work: WorkOrder) -> None:
         del self._waiting[entry.key]
         run = self._runs[entry.key] = self._make_run(entry, work)
-        task = asyncio.create_task(self._run(entry, run, work.traceparent))
+        task = asyncio.create_task(self._run(entry, run, work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -117,11 +154,11 @@ class Commands:
                 timeout_s=work.timeout_s,
                 grace_s=work.grace_s,
             )
-            return HandlerRun(handler_spec, self._handlers, self._processes.clock)
-        entry.output = CommandOutput(key.command_id, key.attempt)
+            return HandlerRun(handler_spec, self._tools.handlers, self._clock)
+        entry.output = self._tools.spools.output(key, work.max_output_bytes)
         self._outlet.add(entry.output)
         spec = ProcessSpec(
-            marker=f"{key.command_id}.{key.attempt}",
+            marker=marker_of(key),
             plan=work.plan,
             working_directory=work.working_directory,
             environment=work.environment,
@@ -129,29 +166,44 @@ class Commands:
             no_output_timeout_s=work.no_output_timeout_s,
             grace_s=work.grace_s,
         )
-        return ProcessRun(spec, entry.output, self._processes)
+        return ProcessRun(spec, entry.output, self._tools.processes)
 
-    async def _run(self, entry: Entry, run: Run, traceparent: str) -> None:
-        parent = {"traceparent": traceparent} if traceparent else None
+    async def _run(self, entry: Entry, run: Run, work: WorkOrder) -> None:
+        parent = {"traceparent": work.traceparent} if work.traceparent else None
         with telemetry.span(telemetry.AGENT_EXECUTE, parent, command_id=entry.key.command_id):
             try:
-                await self._journal.starting(entry)
-                outcome = await run.execute(partial(self._started, entry))
-                await self._journal.exited(entry)
+                outcome = await self._execute(entry, run, work)
+                failpoints.reach("executor.after_exit")
+            except JournalUnwritable as error:  # nothing was started
+                self._reporter.rejected(entry, RejectReason.SPOOL_FULL, error.message)
+                return
             except Exception:
                 log.exception("executor.run_crashed", command_id=entry.key.command_id, phase=entry.phase.name)
                 outcome = Outcome(end=pb.OUTCOME_UNKNOWN, error="the agent failed while it ran this command")
-            del self._runs[entry.key]
-            self._reporter.result(entry, outcome, traceparent=telemetry.traceparent() or traceparent)
+            finally:
+                del self._runs[entry.key]
+            self._reporter.result(entry, outcome, traceparent=telemetry.traceparent() or work.traceparent)
 
-    def _started(self, entry: Entry, at_ms: int) -> None:
-        self._journal.running(entry)
-        self._reporter.started(entry, at_ms)
+    async def _execute(self, entry: Entry, run: Run, work: WorkOrder) -> Outcome:
+        if self._expired(work):
+            return _NOT_DELIVERED
+        self._journal.starting(entry)
+        await self._journal.until_durable()
+        failpoints.reach("executor.after_starting")
+        if not entry.accepted:
+            self._reporter.accepted(entry)
+        return await run.execute(partial(self._started, entry))
+
+    def _started(self, entry: Entry, started: RunStarted) -> None:
+        self._journal.running(entry, started.pid, started.started_ticks)
+        self._reporter.started(entry, started.at_ms)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._quiet.set()
         self._slots.release()
+
+    # ---- The end of waiting, and of running
 
     def terminate(self, terminate: pb.Terminate) -> None:
         """Stop a running command, withdraw a waiting one, and remember an unknown one, which may still come."""
@@ -159,22 +211,55 @@ class Commands:
         order = StopOrder(pb.TERMINATED, "", terminate.grace_ms / 1000)
         if key in self._runs:
             self._runs[key].stop(order)
-        elif self._journal.find(key) is None:
-            self._journal.cancel_early(key)
-        # Said before the result of a command that waited: by then it is true.
-        self._reporter.terminate_acknowledged(key)
-        self._withdraw(key, order)
+        entry = self._journal.find(key)
+        if entry is not None and entry.phase >= Phase.RUNNING:
+            # That it started is on record: nothing can start it again.
+            self._reporter.terminate_acknowledged(key)
+            return
+        try:
+            if key in self._waiting:
+                self._withdraw(key, order, acknowledge=True)
+            else:
+                self._journal.cancel(key)
+                self._reporter.once_durable(partial(self._reporter.terminate_acknowledged, key))
+        except JournalUnwritable as error:
+            # Unacknowledged, it comes again; until then nothing starts while this process lives.
+            log.warning("executor.cancel_unrecorded", command_id=key.command_id, cause=error.message)
 
-    def _withdraw(self, key: CommandKey, order: StopOrder) -> None:
-        """If it waits, it never starts."""
-        if self._slots.withdraw(key):
-            entry = self._waiting.pop(key)
-            self._reporter.result(entry, Outcome(end=order.end, reason=order.reason), traceparent="")
+    def _withdraw(self, key: CommandKey, order: StopOrder, *, acknowledge: bool = False) -> None:
+        """It waits and never starts. Raises JournalUnwritable: then that is not certain, and it has no end yet."""
+        self._slots.withdraw(key)
+        self._journal.cancel(key)
+        entry, work = self._waiting.pop(key)
 
-    def confirmed(self, key: CommandKey | None = None) -> None:
-        """The gateway confirmed something (output of `key`): what was held back may go on."""
-        if key is not None and key in self._runs:
-            self._runs[key].output_acknowledged()
+        def say() -> None:
+            if acknowledge:
+                self._reporter.terminate_acknowledged(key)
+            outcome = Outcome(end=order.end, reason=order.reason)
+            self._reporter.result(entry, outcome, traceparent=work.traceparent)
+
+        self._reporter.once_durable(say)
+
+    def expire(self) -> None:
+        """End those that wait and may not start any more. They need no cancel: a restart sees the same clock."""
+        for key, (entry, work) in list(self._waiting.items()):
+            if self._expired(work):
+                self._slots.withdraw(key)
+                del self._waiting[key]
+                self._reporter.result(entry, _NOT_DELIVERED, traceparent=work.traceparent)
+
+    def _expired(self, work: WorkOrder) -> bool:
+        server_now_ms = self._clock.now_ms() + self._journal.clock_offset_ms
+        return 0 < work.expires_ms <= server_now_ms
+
+    def make_way(self, key: CommandKey | None = None) -> None:
+        """There may be room for more output, of `key` or of all."""
+        runs = self._runs.values() if key is None else filter(None, [self._runs.get(key)])
+        for run in runs:
+            run.make_way()
+
+    def confirmed(self) -> None:
+        """The gateway confirmed something: what was held back may go on."""
         self._slots.advance()
         self._quiet.set()
 
@@ -182,10 +267,12 @@ class Commands:
         """End all commands, and wait up to `grace_s` until the gateway knows. Nothing starts any more."""
         self._stopping = True
         order = StopOrder(pb.TERMINATED, ResultReason.AGENT_STOPPED, grace_s / 2)
-        for key in list(self._waiting):
-            self._withdraw(key, order)
         for run in list(self._runs.values()):
             run.stop(order)
+        with contextlib.suppress(JournalUnwritable):  # the next executor will find them waiting
+            for key in list(self._waiting):
+                self._withdraw(key, order)
+            await self._journal.until_durable()
         try:
             async with asyncio.timeout(grace_s):
                 while self._tasks or self._reporter.unconfirmed_ends:
@@ -200,3 +287,8 @@ class Commands:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_NOT_DELIVERED = Outcome(
+    end=pb.TIMED_OUT, reason=ResultReason.DELIVERY, error="not started before it expired"
+)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from quarterdeck.agent.executor.outcome import Outcome, StopOrder
+from quarterdeck.agent.executor.outcome import Outcome, RunStarted, StopOrder
 from quarterdeck.agent.handlers import CommandExecutor, HandlerContext, HandlerError
 from quarterdeck.core.clock import Clock
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -48,17 +48,17 @@ class HandlerRun:
         if not self._stopped.done():
             self._stopped.set_result(order)
 
-    def output_acknowledged(self) -> None:
+    def make_way(self) -> None:
         """Handlers have no output."""
 
-    async def execute(self, on_started: Callable[[int], None]) -> Outcome:
-        """To the end. `on_started` gets the time in Unix milliseconds. Never raises for what a handler does."""
+    async def execute(self, on_started: Callable[[RunStarted], None]) -> Outcome:
+        """To the end. Never raises for what a handler does."""
         if self._stopped.done():
             order = self._stopped.result()
             return Outcome(end=order.end, reason=order.reason)
         spec = self._spec
         started_at_ms = self._clock.now_ms()
-        on_started(started_at_ms)
+        on_started(RunStarted(started_at_ms))
         call: asyncio.Future[bytes] = asyncio.ensure_future(
             self._executor.execute(spec.command_type, spec.payload, self._context)
         )

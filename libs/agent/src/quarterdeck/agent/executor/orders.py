@@ -3,7 +3,7 @@
 import msgspec
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.shell import EXEC, SHELL, InvalidPayload, Plan, plan_for
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason
@@ -32,6 +32,10 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     no_output_timeout_s: float | None
     grace_s: float
     priority: int
+    max_output_bytes: int
+    """Of each stream; 0: no limit."""
+    expires_ms: int
+    """By the server's clock; 0: never."""
     traceparent: str
     size_bytes: int
     """What it holds while it waits."""
@@ -64,6 +68,8 @@ def read_order(order: pb.Order) -> WorkOrder:
         no_output_timeout_s=_seconds(spec.no_output_timeout_ms),
         grace_s=spec.grace_ms / 1000,
         priority=spec.priority,
+        max_output_bytes=spec.max_output_bytes,
+        expires_ms=order.expires_ms,
         traceparent=order.traceparent,
         size_bytes=len(order.spec),
     )

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
@@ -27,6 +27,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     started_at_ms: int = 0
     """0: it never started."""
+
+
+class RunStarted(msgspec.Struct, frozen=True):
+    """A command runs."""
+
+    at_ms: int
+    pid: int = 0
+    """0: inside the executor."""
+    started_ticks: int = 0
 
 
 def result_message(
@@ -57,3 +66,12 @@ def result_message(
         result.stdout.CopyFrom(output.stdout.stream_end())
         result.stderr.CopyFrom(output.stderr.stream_end())
     return pb.AgentMessage(result=result).SerializeToString()
+
+
+def corrected(message: bytes, output: CommandOutput) -> bytes:
+    """A Result that says what is really there of streams that lost their end on this machine."""
+    told = pb.AgentMessage.FromString(message)
+    for buffer, end in zip(output.buffers, (told.result.stdout, told.result.stderr), strict=True):
+        if buffer.damaged:
+            end.CopyFrom(buffer.stream_end())
+    return told.SerializeToString()

@@ -9,7 +9,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from quarterdeck.agent.executor.journal import Report
+from quarterdeck.agent.executor.journal.entries import Report
+from quarterdeck.agent.executor.outcome import corrected
 from quarterdeck.agent.executor.streams import CommandOutput, OutputBuffer
 from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.core.clock import Clock
@@ -19,6 +20,9 @@ from quarterdeck.wire.packer import PACKED_FRAME_BYTES, FramePacker, Lane, join_
 COALESCE_S: Final = 0.02
 """Output that follows other output this closely waits for company. The first bytes after a pause never wait."""
 
+_STUCK_S: Final = 1.0
+"""Output that nobody acknowledges for this long is not flowing: the link is dead, the bus away, or the window shut."""
+
 _QUEUE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 """Reports of one link that wait. The executor's own bounds keep far below it; this one catches mistakes."""
 
@@ -26,7 +30,7 @@ _QUEUE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 class _Source:
     """One stream that has output, or will have."""
 
-    __slots__ = ("buffer", "last_sent_s", "output", "queued", "timer")
+    __slots__ = ("buffer", "in_flight_bytes", "last_sent_s", "memory_bytes", "output", "queued", "timer")
 
     def __init__(self, output: CommandOutput, buffer: OutputBuffer) -> None:
         self.output = output
@@ -34,6 +38,9 @@ class _Source:
         self.queued = False
         self.last_sent_s = 0.0
         self.timer: asyncio.TimerHandle | None = None
+        self.in_flight_bytes = 0
+        self.memory_bytes = 0
+        """What of the buffer is in the outlet's sums."""
 
 
 class Outlet:
@@ -51,9 +58,16 @@ class Outlet:
         self._standing = False
         self._window_bytes = 0
         self._in_flight_bytes = 0
+        self._flowed_s = clock.monotonic_s()
+        """When output was last acknowledged, or had nothing to wait for."""
         self._wake = asyncio.Event()
         self.retained_bytes = 0
-        """Unacknowledged output of all commands."""
+        """Unacknowledged output of all commands, as far as it is in memory."""
+
+    @property
+    def stuck(self) -> bool:
+        """Whether output waits that nobody has acknowledged for a while."""
+        return self.retained_bytes > 0 and self._clock.monotonic_s() - self._flowed_s > _STUCK_S
 
     # ---- The link
 
@@ -63,16 +77,17 @@ class Outlet:
         self._packer.clear()
         self._ready.clear()
         self._held.clear()
-        self._in_flight_bytes = 0
         for source in self._sources.values():
             source.queued = False
             source.buffer.rewind()
+            self._count(source)
         self.say(hello)
 
     def start(self, window_bytes: int) -> None:
         """The link stands: repeat what is unacknowledged, and go on."""
         self._standing = True
         self._window_bytes = window_bytes
+        self._flowed_s = self._clock.monotonic_s()
         for source in self._sources.values():
             self._queue(source)
         for report in list(self._unacknowledged.values()):
@@ -117,7 +132,7 @@ class Outlet:
         if report.output is not None and not report.output.all_sent:
             self._held[report.output] = report
             return
-        self._packer.put(report.message, Lane.REPORT)
+        self._packer.put(_as_it_is(report), Lane.REPORT)
         self._sent_at_s[report.seq] = self._clock.monotonic_s()
         self._wake.set()
 
@@ -125,26 +140,30 @@ class Outlet:
 
     def add(self, output: CommandOutput) -> None:
         """From now on `output` may have something to send."""
-        for buffer in (output.stdout, output.stderr):
-            self._sources[buffer] = _Source(output, buffer)
+        for buffer in output.buffers:
+            source = self._sources[buffer] = _Source(output, buffer)
+            self._count(source)
 
     def remove(self, output: CommandOutput) -> None:
         """Its end is acknowledged, so nobody needs its output any more."""
         self._held.pop(output, None)
-        for buffer in (output.stdout, output.stderr):
+        for buffer in output.buffers:
+            buffer.discard()
             source = self._sources.pop(buffer, None)
             if source is not None:
-                self._in_flight_bytes -= buffer.in_flight_bytes
-                self.retained_bytes -= buffer.length - buffer.acked
                 self._cancel_timer(source)
-                buffer.acknowledge(buffer.length)
+                self._count(source)
         self._wake.set()
 
-    def appended(self, buffer: OutputBuffer, size_bytes: int) -> None:
+    def appended(self, buffer: OutputBuffer) -> None:
         """`buffer` has more. Sent at once after a pause or when a chunk is full, else within COALESCE_S."""
-        self.retained_bytes += size_bytes
         source = self._sources.get(buffer)
-        if source is None or source.queued or not self._standing:
+        if source is None:
+            return
+        if self.retained_bytes == 0:
+            self._flowed_s = self._clock.monotonic_s()
+        self._count(source)
+        if source.queued or not self._standing:
             return
         pause_s = self._clock.monotonic_s() - source.last_sent_s
         if buffer.unsent_bytes >= OUTPUT_CHUNK_BYTES or pause_s >= COALESCE_S:
@@ -156,7 +175,7 @@ class Outlet:
     def flush(self, output: CommandOutput) -> None:
         """No more will come: send the rest now."""
         if self._standing:
-            for buffer in (output.stdout, output.stderr):
+            for buffer in output.buffers:
                 self._queue(self._sources[buffer])
 
     def acknowledge_output(self, buffer: OutputBuffer, offset: int, *, resend: bool = False) -> None:
@@ -164,18 +183,33 @@ class Outlet:
         source = self._sources.get(buffer)
         if source is None:
             return
-        in_flight_bytes, acked = buffer.in_flight_bytes, buffer.acked
+        acked = buffer.acked
         buffer.acknowledge(offset)
+        if buffer.acked > acked:
+            self._flowed_s = self._clock.monotonic_s()
         if resend:
             buffer.rewind()
+        self._count(source)
+        # It may have brought something back from the disk, or shown that there is nothing more.
+        if source.timer is None or resend:
             self._queue(source)
-        self._in_flight_bytes += buffer.in_flight_bytes - in_flight_bytes
-        self.retained_bytes -= buffer.acked - acked
+        self._release(source.output)
         self._wake.set()
+
+    def _count(self, source: _Source) -> None:
+        in_flight_bytes, memory_bytes = source.buffer.in_flight_bytes, source.buffer.memory_bytes
+        self._in_flight_bytes += in_flight_bytes - source.in_flight_bytes
+        self.retained_bytes += memory_bytes - source.memory_bytes
+        source.in_flight_bytes, source.memory_bytes = in_flight_bytes, memory_bytes
+
+    def _release(self, output: CommandOutput) -> None:
+        """The result, if it only waited for output that will never come."""
+        if output.damaged and output.all_sent and (report := self._held.pop(output, None)):
+            self._send(report)
 
     def _queue(self, source: _Source) -> None:
         self._cancel_timer(source)
-        if not source.queued and source.buffer.unsent_bytes and self._standing:
+        if not source.queued and source.buffer.ready_bytes and self._standing:
             source.queued = True
             self._ready.append(source)
             self._wake.set()
@@ -204,7 +238,7 @@ class Outlet:
             window_bytes = self._window_bytes - self._in_flight_bytes
             source = self._ready[0]
             # No crumbs: what does not fit waits for the next acknowledgement, unless none is due.
-            wanted_bytes = min(OUTPUT_CHUNK_BYTES, source.buffer.unsent_bytes)
+            wanted_bytes = min(OUTPUT_CHUNK_BYTES, source.buffer.ready_bytes)
             if window_bytes <= 0 or (window_bytes < wanted_bytes and self._in_flight_bytes):
                 return
             self._ready.popleft()
@@ -213,14 +247,20 @@ class Outlet:
             if not chunk.content:
                 continue
             source.last_sent_s = self._clock.monotonic_s()
-            self._in_flight_bytes += len(chunk.content)
+            self._count(source)
             room_bytes -= len(chunk.content)
             messages.append(_output_message(source, chunk.offset, chunk.content, chunk.at_ms))
-            if source.buffer.unsent_bytes:
+            if source.buffer.ready_bytes:
                 self._queue(source)
             elif source.output.all_sent and (report := self._held.pop(source.output, None)):
-                messages.append(report.message)
+                messages.append(_as_it_is(report))
                 self._sent_at_s[report.seq] = source.last_sent_s
+
+
+def _as_it_is(report: Report) -> bytes:
+    """The message, put right when output was lost after it was written."""
+    output = report.output
+    return report.message if output is None or not output.damaged else corrected(report.message, output)
 
 
 def _output_message(source: _Source, offset: int, content: bytes, at_ms: int) -> bytes:

@@ -91,8 +91,8 @@ class PipeReader:
             self._stop()
             self.ended = True
             return 0
-        self._buffer.append(piece, self._clock.now_ms())
-        self._outlet.appended(self._buffer, len(piece))
+        if self._buffer.append(piece, self._clock.now_ms()):
+            self._outlet.appended(self._buffer)
         return len(piece)
 
     def _stop(self) -> None:

@@ -7,17 +7,34 @@ terminating many commands at once does not read /proc for each of them anew.
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from quarterdeck.agent.executor.journal.entries import CommandKey
+
 MARKER_VARIABLE: Final = "QUARTERDECK_COMMAND"
-"""In the environment of every process of a command, unless it was cleared on purpose: `<command id>.<attempt>`."""
+"""In the environment of every process of a command, unless it was cleared on purpose; see `marker_of`."""
 
 _MARKER_PREFIX: Final = f"{MARKER_VARIABLE}=".encode()
 _FRESH_S: Final = 0.005
 _YOUNG_S: Final = 1.0
 """Between fork and exec a child shows its parent's environment: what says "no marker" that early may say otherwise
 soon."""
+_BOOT_ID_FILE: Final = Path("/proc/sys/kernel/random/boot_id")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+def boot_id() -> str:
+    """Changes with every boot of the host. Empty where the kernel does not tell."""
+    try:
+        return _BOOT_ID_FILE.read_text().strip()
+    except OSError:
+        return ""
+
+
+def marker_of(key: CommandKey) -> str:
+    """What processes of this command carry in MARKER_VARIABLE."""
+    return f"{key.command_id}.{key.attempt}"
 
 
 class ProcessStat(NamedTuple):

@@ -12,16 +12,17 @@ from typing import Final
 import msgspec
 import structlog
 
-from quarterdeck.agent.executor.outcome import Outcome, StopOrder
+from quarterdeck.agent.executor.outcome import Outcome, RunStarted, StopOrder
 from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.pipes import Drain, PipeReader
-from quarterdeck.agent.executor.proc_table import MARKER_VARIABLE, ProcTable
+from quarterdeck.agent.executor.proc_table import MARKER_VARIABLE, ProcTable, read_stat
 from quarterdeck.agent.executor.process import Process, SpawnFailed, SpawnRequest, spawn
 from quarterdeck.agent.executor.shell import Plan, ScriptFile
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.executor.terminate import ProcessTree, stop_tree
 from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.settings import ExecutorSettings
+from quarterdeck.core import failpoints
 from quarterdeck.core.clock import Clock
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import ResultReason
@@ -36,7 +37,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to run and for how long."""
 
     marker: str
-    """`<command id>.<attempt>`; in the environment of all its processes."""
+    """proc_table.marker_of its key; in the environment of all its processes."""
     plan: Plan
     working_directory: str
     environment: dict[str, str]
@@ -81,15 +82,15 @@ class ProcessRun:
             self._stop_order = order
             self._turn.set()
 
-    def output_acknowledged(self) -> None:
-        """There may be room again: whoever was held back goes on."""
+    def make_way(self) -> None:
+        """There may be room again, in memory or on disk: whoever was held back goes on."""
         for reader in self._readers:
             if reader.held_back:
                 self._last_activity_s = self._loop.time()  # it was we who kept it silent
                 reader.resume()
 
-    async def execute(self, on_started: Callable[[int], None]) -> Outcome:
-        """To the end. `on_started` gets the time in Unix milliseconds. Never raises for what a command can do."""
+    async def execute(self, on_started: Callable[[RunStarted], None]) -> Outcome:
+        """To the end. Never raises for what a command can do."""
         if self._stop_order is not None:
             return Outcome(end=self._stop_order.end, reason=self._stop_order.reason)
         script: ScriptFile | None = None
@@ -105,8 +106,10 @@ class ProcessRun:
                 end=pb.FAILED, reason=ResultReason.SPAWN_FAILED, exit_code=exit_code, error=str(error)
             )
         started_at_ms = self._tools.clock.now_ms()
-        on_started(started_at_ms)
         self._tools.tracked_pids.add(process.pid)
+        failpoints.reach("executor.after_spawn")
+        stat = read_stat(process.pid)
+        on_started(RunStarted(started_at_ms, process.pid, stat.started_ticks if stat else 0))
         try:
             return await self._watch(process, started_at_ms)
         finally:
@@ -146,7 +149,7 @@ class ProcessRun:
         order = self._stop_order if self._returncode is None else None
         proven = True
         if order is not None:
-            tree = ProcessTree(process.pid, self._spec.marker, self._tools.table)
+            tree = ProcessTree.of_child(process.pid, self._spec.marker, self._tools.table)
             proven = await stop_tree(tree, grace_s=order.grace_s)
             while proven and self._returncode is None:  # seen dead; its pidfd says so in a moment
                 self._turn.clear()

@@ -13,14 +13,18 @@ import structlog
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from quarterdeck.agent.executor.commands import Commands, CommandTools
-from quarterdeck.agent.executor.journal import CommandKey, Entry, Journal, MemoryJournal, Phase
+from quarterdeck.agent.executor.disk_space import DiskSpace
+from quarterdeck.agent.executor.journal.entries import CommandKey, Entry, Phase
+from quarterdeck.agent.executor.journal.journal import Journal, JournalSettings
 from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.pipes import Drain
-from quarterdeck.agent.executor.proc_table import ProcTable
+from quarterdeck.agent.executor.proc_table import ProcTable, boot_id
 from quarterdeck.agent.executor.process_run import ProcessTools
 from quarterdeck.agent.executor.reaper import Reaper, become_subreaper
+from quarterdeck.agent.executor.recovery import Recovery
 from quarterdeck.agent.executor.reports import Reporter
-from quarterdeck.agent.executor.shell import EXEC, SHELL
+from quarterdeck.agent.executor.shell import EXEC, SHELL, prepare_scratch
+from quarterdeck.agent.executor.spool import Spools, SpoolSettings
 from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.settings import ExecutorSettings
@@ -30,6 +34,8 @@ from quarterdeck.core.clock import Clock, SystemClock
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
 log = structlog.get_logger()
+
+_LOOK_INTERVAL_S: Final = 0.5
 
 _HELLO_ENTRIES: Final = 4096
 """Most journal entries in one Hello: the frame stays far below its limit."""
@@ -50,36 +56,58 @@ class Executor:
         settings: ExecutorSettings,
         handlers: Handlers | None = None,
         *,
-        journal: Journal | None = None,
+        journal: JournalSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        clock = clock or SystemClock()
+        """`journal`: for tests that lose power or reboot; made from `settings` otherwise."""
+        clock = self._clock = clock or SystemClock()
         self._settings = settings
         self._handlers = handlers or Handlers()
-        self._journal: Journal = journal or MemoryJournal()
+        journal = journal or JournalSettings(directory=settings.journal_dir, boot_id=boot_id())
+        self._journal = Journal(journal)
         self._outlet = Outlet(clock)
-        self._reporter = Reporter(self._journal, self._outlet, clock)
+        self._spools = Spools(
+            SpoolSettings(
+                directory=settings.spool_dir,
+                limit_bytes=settings.max_spool_bytes,
+                command_limit_bytes=settings.command_spool_bytes,
+                engaged=lambda: self._outlet.stuck,
+            )
+        )
+        self._reporter = Reporter(self._journal, self._outlet, self._spools, clock)
         watcher = Watcher()
         self._processes = ProcessTools(
             settings, self._outlet, ProcTable(), watcher, Drain(watcher), clock, set()
         )
+        disk = DiskSpace(settings.journal_dir, settings.disk_reserve_bytes, clock)
         self._commands = Commands(
-            CommandTools(self._journal, self._reporter, self._handlers, self._processes)
+            CommandTools(self._journal, self._reporter, self._handlers, self._processes, self._spools, disk)
         )
+        self._recovery = Recovery(self._journal, self._reporter, self._processes.table, journal.boot_id)
         self._chores: list[asyncio.Task[None]] = []
-        self._highest_epoch = Epoch(0, 0)
 
     # ---- Life
 
     async def start(self) -> None:
-        """Raises OSError when the scratch directory cannot be made."""
-        self._settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Take up what an earlier executor left, and begin.
+
+        Raises OSError when a directory cannot be made or read, JournalInUse beside another executor, RecordUnknown
+        when a newer agent has written the journal.
+        """
+        prepare_scratch(self._settings.scratch_dir)
+        self._journal.open()
+        self._spools.prepare(
+            {entry.key for entry in self._journal.open_entries() if entry.phase is Phase.EXITED}
+        )
         if not become_subreaper():
             log.warning("executor.subreaper_refused")
+        self._recovery.run(self._commands.resume)
         reaper = Reaper(self._processes.table, self._processes.tracked_pids.__contains__)
         self._chores = [
+            asyncio.create_task(self._recovery.clean_up(), name="executor.clean_up"),
             asyncio.create_task(reaper.run(), name="executor.reaper"),
             asyncio.create_task(self._repeat_reports(), name="executor.repeat_reports"),
+            asyncio.create_task(self._look_after_waiting(), name="executor.look_after_waiting"),
         ]
 
     async def stop(self, *, grace_s: float) -> None:
@@ -90,11 +118,20 @@ class Executor:
         await asyncio.gather(*self._chores, return_exceptions=True)
         self._processes.drain.close()
         self._processes.watcher.close()
+        self._journal.close()
 
     async def _repeat_reports(self) -> None:
         while True:
             await asyncio.sleep(self._settings.repeat_reports_s / 3)
             self._outlet.repeat_overdue(self._settings.repeat_reports_s)
+
+    async def _look_after_waiting(self) -> None:
+        """Orders that expire, and children whose output is stuck: to disk with it."""
+        while True:
+            await asyncio.sleep(_LOOK_INTERVAL_S)
+            self._commands.expire()
+            if self._outlet.stuck:
+                self._commands.make_way()
 
     # ---- The port
 
@@ -144,15 +181,15 @@ class Executor:
             capabilities=self._command_types(),
             journal=[_journal_entry(entry) for entry in itertools.islice(entries, _HELLO_ENTRIES)],
             highest_epoch=pb.Epoch(
-                incarnation=self._highest_epoch.incarnation, revision=self._highest_epoch.revision
+                incarnation=self._journal.highest_epoch.incarnation,
+                revision=self._journal.highest_epoch.revision,
             ),
         )
         return pb.AgentMessage(hello=hello).SerializeToString()
 
     def _welcome(self, welcome: pb.Welcome) -> None:
-        self._highest_epoch = max(
-            self._highest_epoch, Epoch(welcome.epoch.incarnation, welcome.epoch.revision)
-        )
+        offset_ms = welcome.server_time_ms - self._clock.now_ms() if welcome.server_time_ms else 0
+        self._journal.epoch(Epoch(welcome.epoch.incarnation, welcome.epoch.revision), offset_ms)
         for ack in welcome.output_acks:
             self._output_ack(ack)
         self._outlet.start(welcome.window_bytes)
@@ -171,7 +208,7 @@ class Executor:
     # ---- Commands
 
     def _order(self, order: pb.Order) -> None:
-        if Epoch(order.epoch.incarnation, order.epoch.revision) < self._highest_epoch:
+        if Epoch(order.epoch.incarnation, order.epoch.revision) < self._journal.highest_epoch:
             log.warning(
                 "executor.order_ignored", command_id=order.command_id, attempt=order.attempt, cause="epoch"
             )
@@ -185,7 +222,8 @@ class Executor:
         if buffer is None:
             return  # its end is confirmed, or it is none of ours
         self._outlet.acknowledge_output(buffer, ack.offset, resend=ack.resend)
-        self._commands.confirmed(key)
+        self._commands.make_way(key)
+        self._commands.confirmed()
 
 
 def _journal_entry(entry: Entry) -> pb.JournalEntry:

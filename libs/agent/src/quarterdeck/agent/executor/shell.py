@@ -17,6 +17,8 @@ from quarterdeck.contracts.errors import QuarterdeckError
 SHELL: Final = "shell"
 EXEC: Final = "exec"
 
+_SCRIPT_PREFIX: Final = "script-"
+
 _EXPECTED: Final = {
     SHELL: 'expected {"command": "…"} or {"script": "…"}',
     EXEC: 'expected {"argv": ["program", …]}',
@@ -78,12 +80,19 @@ def _exec_plan(payload: bytes) -> Plan | None:
     return Plan(argv=tuple(argv)) if argv and argv[0] else None
 
 
+def prepare_scratch(directory: Path) -> None:
+    """Make it, and sweep scripts that an earlier executor left there. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in directory.glob(f"{_SCRIPT_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
 class ScriptFile:
     """A script on disk, for as long as it runs. Readable and executable by the agent's user alone."""
 
     def __init__(self, script: str, directory: Path) -> None:
         """Raises OSError when it cannot be written; nothing is left behind then."""
-        descriptor, name = tempfile.mkstemp(prefix="script-", dir=directory)
+        descriptor, name = tempfile.mkstemp(prefix=_SCRIPT_PREFIX, dir=directory)
         self.path: Final = Path(name)
         try:
             os.fchmod(descriptor, 0o700)

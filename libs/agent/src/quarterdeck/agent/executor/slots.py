@@ -8,7 +8,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 
-from quarterdeck.agent.executor.journal import CommandKey
+from quarterdeck.agent.executor.journal.entries import CommandKey
 
 
 class Slots:

@@ -18,19 +18,35 @@ _SLOWEST_LOOK_S: Final = 0.1
 _PROOF_TIMEOUT_S: Final = 30.0
 """A process that survives SIGKILL this long sits in the kernel (a dead disk); then we say that we cannot prove its
 end."""
+_NOBODY: Final = -1
+"""No process, group or session has this number."""
 
 
 class ProcessTree:
     """All processes of one command."""
 
-    def __init__(self, leader_pid: int, marker: str, table: ProcTable) -> None:
-        """`leader_pid`: alive or not yet reaped, so that its start time can be read; a session and group of its own."""
+    def __init__(self, leader_pid: int, leader_started_ticks: int, marker: str, table: ProcTable) -> None:
+        """The leader has a session and group of its own. See `of_child` and `left_behind`."""
         self._leader_pid = leader_pid
+        self._leader_started_ticks = leader_started_ticks
         self._marker = marker
         self._table = table
-        leader = read_stat(leader_pid)
-        self._leader_started_ticks = leader.started_ticks if leader else 0
+        self._number_outlives_leader = True
+        """Its group may be recognised by the number alone when the leader itself is gone."""
         self._known: set[tuple[int, int]] = set()
+
+    @classmethod
+    def of_child(cls, leader_pid: int, marker: str, table: ProcTable) -> "ProcessTree":
+        """`leader_pid`: alive or not yet reaped, so that its start time can be read."""
+        leader = read_stat(leader_pid)
+        return cls(leader_pid, leader.started_ticks if leader else 0, marker, table)
+
+    @classmethod
+    def left_behind(cls, pid: int, started_ticks: int, marker: str, table: ProcTable) -> "ProcessTree":
+        """What a command of an executor that is gone may have left. `pid` 0: it is not known, only the marker is."""
+        tree = cls(pid or _NOBODY, started_ticks, marker, table)
+        tree._number_outlives_leader = False  # nobody watched since: it may be somebody else's group by now
+        return tree
 
     def members(self) -> list[ProcessStat]:
         """Those that live."""
@@ -38,7 +54,9 @@ class ProcessTree:
         own_pid = os.getpid()
         leader = snapshot.processes.get(self._leader_pid)
         # While anybody is in the group or session, no other process gets its number; after that somebody may.
-        number_is_ours = leader is None or leader.started_ticks == self._leader_started_ticks
+        number_is_ours = (
+            leader.started_ticks == self._leader_started_ticks if leader else self._number_outlives_leader
+        )
         found: dict[int, ProcessStat] = {}
         for stat in snapshot.processes.values():
             if stat.pid == own_pid or stat.started_ticks < self._leader_started_ticks:
