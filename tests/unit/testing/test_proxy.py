@@ -89,6 +89,23 @@ async def test_tcp_cut_resets_both_ends() -> None:
         writer.close()
 
 
+async def test_tcp_connections_are_cut_after_as_many_bytes_as_were_allowed() -> None:
+    async with echo_behind_proxy() as (proxy, _):
+        proxy.down_bytes = lambda: 100_001
+        reader, writer = await open_to(proxy)
+        sent = random.Random(2).randbytes(300_000)
+        received = b""
+
+        writer.write(sent)
+        with pytest.raises(ConnectionResetError):
+            while True:
+                received += await reader.read(65536)
+
+        assert received == sent[:100_001]
+        await eventually(lambda: proxy.cuts == 1)
+        writer.close()
+
+
 async def test_tcp_half_open_leaves_one_end_in_the_dark() -> None:
     async with echo_behind_proxy() as (proxy, ends):
         reader, writer = await open_to(proxy)

@@ -83,7 +83,7 @@ def check_watchers(evidence: Evidence) -> Verdict:
 
 
 def _lapses(watched: Watched) -> list[str]:
-    lapses = []
+    lapses: list[str] = []
     lapses.extend(
         f"{later} came after {earlier}" for earlier, later in pairwise(watched.sequences) if later <= earlier
     )

@@ -39,6 +39,10 @@ class TcpProxy:
         self._accepted = 0
         self.refusing = False
         """New connections are reset as soon as they come."""
+        self.down_bytes: Callable[[], int | None] = lambda: None
+        """Asked for each new connection: after so many bytes towards the client it is cut; None: never."""
+        self.cuts = 0
+        """Connections that `down_bytes` ended."""
         self.port = 0
         """The proxy's own."""
 
@@ -112,9 +116,11 @@ class TcpProxy:
         number = f"{self._seed}-{self._accepted}"
         upward = _Direction(reader, there_writer, connection, Dice(f"{number}-up"), lambda: self._up)
         downward = _Direction(there_reader, writer, connection, Dice(f"{number}-down"), lambda: self._down)
+        downward.left_bytes = self.down_bytes()
         try:
             await asyncio.gather(upward.run(), downward.run())
         finally:
+            self.cuts += downward.left_bytes == 0
             self._connections.discard(connection)
             writer.close()
             there_writer.close()
@@ -170,6 +176,8 @@ class _Direction:
         self._under_way_bytes = 0
         self._moved = asyncio.Event()
         self._ended = False
+        self.left_bytes: int | None = None
+        """How much more may pass before the connection is cut."""
         connection.watch(self._changed)
 
     async def run(self) -> None:
@@ -215,14 +223,19 @@ class _Direction:
                 self._under_way.popleft()
                 self._under_way_bytes -= len(piece)
                 self._changed.set()
-                self._writer.write(piece)
+                self._writer.write(piece[: self.left_bytes])
                 await self._writer.drain()
+                if self.left_bytes is not None:
+                    self.left_bytes -= min(len(piece), self.left_bytes)
+                    if self.left_bytes == 0:
+                        return self._connection.reset()
         except ConnectionError:
             pass
         finally:
             self._changed.set()
             if not self._connection.abandoned and not self._writer.is_closing():
                 self._writer.write_eof()
+        return None
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
