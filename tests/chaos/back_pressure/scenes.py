@@ -20,7 +20,6 @@ from tests.chaos.back_pressure.memory import MemoryWatch, processes
 from tests.chaos.back_pressure.pace import Pace, Trickle, end_of, submit
 from tests.e2e.system import System
 
-_UNDISTURBED_S: Final = 8.0
 _WATCHERS: Final = 200
 _ORDERS: Final = 300
 _ORDER_BYTES: Final = 20_000
@@ -47,23 +46,27 @@ class Outcome(NamedTuple):
 class Ground:
     """A running system, one agent of it that makes trouble, and all others, whose pace counts."""
 
-    def __init__(self, system: System, memory: MemoryWatch, *, noisy: str) -> None:
+    def __init__(
+        self, system: System, memory: MemoryWatch, *, noisy: str, undisturbed_s: float = 8.0
+    ) -> None:
         url = urlsplit(system.ready["api"])
         self.system = system
         self.memory = memory
         self.noisy = noisy
+        self.undisturbed_s = undisturbed_s
+        """How long the others' pace is measured before and after a disturbance."""
         self.endpoint = Endpoint(url.hostname or "127.0.0.1", url.port or 80, system.ready["token"])
         self.trickle = Trickle(self.endpoint, [name for name in system.agents if name != noisy])
 
     async def measure(self, scene: str, seconds: float, disturb: "Disturbance") -> Outcome:
         """Raises what the disturbance raises, and TimeoutError when a command has no end."""
-        before = await self.trickle.run(_UNDISTURBED_S)
+        before = await self.trickle.run(self.undisturbed_s)
         self.memory.reset()
         lost: list[str] = []
         async with disturb(self, lost):
             await asyncio.sleep(_LEAD_S)
             during = await self.trickle.run(seconds)
-        after = await self.trickle.run(_UNDISTURBED_S)
+        after = await self.trickle.run(self.undisturbed_s)
         lost += before.lost + during.lost + after.lost
         return Outcome(scene, before, during, after, dict(self.memory.peak_mib), lost)
 
