@@ -81,6 +81,7 @@ class Plane:
         self.intake = Intake(bus, store, self.relay, self.clock, self.roster.find)
         self.attention = Attention(bus, store, self.relay, self.clock, self.roster.find)
         self.reports = Reports(bus, store, self.relay, self.clock)
+        self.aggregating: asyncio.Task[None] | None = None
 
     async def gateway(self, gateway_id: str = "gw1", *agents: str) -> FakeGateway:
         """A gateway that holds links of `agents`; returns when the roster knows."""
@@ -192,6 +193,12 @@ class Plane:
         await self.store.look_again(command_ids, 0, now_ms=self.clock.now_ms())
         await self.attention.sweep()
 
+    async def stop_aggregator(self) -> None:
+        """Reports stay on the bus from now on."""
+        assert self.aggregating is not None
+        self.aggregating.cancel()
+        await asyncio.wait([self.aggregating])
+
     async def give_up(self, command_id: str) -> None:
         """One sweep, as if the command's deadline had passed."""
         view = await self.view(command_id)
@@ -210,12 +217,13 @@ async def running_plane(nats_url: str, redis_url: str) -> AsyncIterator[Plane]:
     plane.roster.on_link(plane.attention.agent_connected)
     await plane.roster.start()
     stopping = asyncio.Event()
+    plane.aggregating = asyncio.create_task(bus.consume(REPORTS, plane.reports.take, stopping))
     tasks = [
         *(
             asyncio.create_task(bus.consume(lane_consumer(lane), plane.intake.take, stopping))
             for lane in Lane
         ),
-        asyncio.create_task(bus.consume(REPORTS, plane.reports.take, stopping)),
+        plane.aggregating,
     ]
     follower = asyncio.create_task(plane.attention.follow_links())
     try:

@@ -21,7 +21,7 @@ from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import Found, Gone
-from quarterdeck.core.store import Due, HandOver, Move, Store, Verdict
+from quarterdeck.core.store import Due, HandOver, Move, Store, Verdict, Written
 from quarterdeck.core.store.keys import all_shards
 from quarterdeck.dispatcher.delivery import Delivery
 from quarterdeck.dispatcher.handlers import (
@@ -37,11 +37,14 @@ from quarterdeck.dispatcher.handlers import (
     sent_late,
     unreachable_fields,
 )
+from quarterdeck.dispatcher.reading import Reading
 from quarterdeck.dispatcher.stopping import Stopping
 
 log = structlog.get_logger()
 
 _PAUSE_S: Final = 1.0
+_REPORTS_PAUSE_MS: Final = 250
+"""Between looks whether reports were read."""
 
 
 class Attention:
@@ -52,15 +55,16 @@ class Attention:
         self._find = find
         self._delivery = Delivery(bus, store, clock)
         self._stopping = Stopping(bus, store, relay, clock, find)
+        self._reading = Reading(bus)
         self._back: set[tuple[str, str]] = set()
         self._somebody_back = asyncio.Event()
 
     async def sweep(self) -> int:
         """One look at all shards; answers how many commands wanted it. Raises Unavailable."""
-        due, ended = await self._store.take_due(all_shards())
-        await self._relay.publish(ended.entries, subject_id="deadlines")
-        count_ends(ended.outcomes, self._clock.now_ms())
-        await self._attend(due)
+        due, ended = await self._store.take_due(all_shards(), hold=True)
+        await self._told(ended)
+        await self._give_up([one.command_id for one in due if one.overdue])
+        await self._attend([one for one in due if not one.overdue])
         return len(due) + len(ended.outcomes)
 
     def agent_connected(self, tenant: str, agent_id: str) -> None:
@@ -81,6 +85,19 @@ class Attention:
                 self._back |= agents
                 self._somebody_back.set()
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _give_up(self, overdue: list[str]) -> None:
+        """Ends what may have run and is past its deadline, unless its result may be on the bus already."""
+        if not overdue:
+            return
+        if await self._reading.caught_up():
+            await self._told(await self._store.give_up(overdue))
+        else:
+            await self._look_again(overdue, _REPORTS_PAUSE_MS)
+
+    async def _told(self, ended: Written) -> None:
+        await self._relay.publish(ended.entries, subject_id="deadlines")
+        count_ends(ended.outcomes, self._clock.now_ms())
 
     async def _attend(self, due: Sequence[Due]) -> None:
         by_tenant: dict[str, list[Due]] = defaultdict(list)

@@ -22,7 +22,7 @@ class GrpcGateway:
     async def run(self, ctx: ServiceContext) -> None:
         """Until `ctx.stopping`, then until the links are gone."""
         settings = self._settings
-        gateway_id = settings.gateway_id or f"grpc-{secrets.token_hex(8)}"
+        gateway_id = f"{settings.gateway_id or 'grpc'}-{secrets.token_hex(8)}"
         gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id))
         await gateway.start()
         server = GrpcServer(gateway.serve)

@@ -22,7 +22,7 @@ class QuicGateway:
     async def run(self, ctx: ServiceContext) -> None:
         """Until `ctx.stopping`, then until the links are gone."""
         settings = self._settings
-        gateway_id = settings.gateway_id or f"quic-{secrets.token_hex(8)}"
+        gateway_id = f"{settings.gateway_id or 'quic'}-{secrets.token_hex(8)}"
         gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id))
         await gateway.start()
 

@@ -19,7 +19,8 @@ class QuicGatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     port_file: Path | None = None
     """Where the bound port is written once agents may connect."""
     gateway_id: str = ""
-    """Made up at start when empty. Two gateways that live at once must not share one."""
+    """How its id begins; `quic` when empty. The rest is new in each process: what an earlier life said, and its links,
+    are not mistaken for this one's."""
     drain_ms: int = 3_000
     window_bytes: int = 2 * 1024 * 1024
     output_budget_bytes: int = 256 * 1024 * 1024

@@ -90,6 +90,7 @@ NAMES: Final = (
     "hand_over",
     "terminate_batch",
     "take_due",
+    "give_up",
     "take_waiting",
     "lose_output",
     "sweep_indexes",

@@ -165,6 +165,8 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     """Of every hand-over of this attempt it is proved that the order was never written to a link."""
     deliver_by_ms: int = 0
     """Until when it has to start; the deadline of what was sent is later by the time it may run."""
+    overdue: bool = False
+    """Past its deadline, and held: it may have run."""
 
 
 class LostOutput(msgspec.Struct, frozen=True, array_like=True):

@@ -205,12 +205,26 @@ class Writes:
         return _written(shard, answer, batch_state=state)
 
     async def take_due(
-        self, shards: Sequence[int], *, limit: int = 500, lease_ms: int = 5_000
+        self, shards: Sequence[int], *, limit: int = 500, lease_ms: int = 5_000, hold: bool = False
     ) -> tuple[list[Due], Written]:
-        """Ends what is past its deadline; leases to the caller what wants a look. `limit`: per shard."""
+        """Ends what is past its deadline; leases to the caller what wants a look. `limit`: per shard.
+
+        `hold`: what is overdue and may have run is leased as well; the caller ends it with `give_up`.
+        """
         with_due = await self._with_due(shards)
-        answers = await self._runner.run_many("take_due", [(shard, (limit, lease_ms)) for shard in with_due])
+        answers = await self._runner.run_many("take_due", [(shard, (limit, lease_ms, hold)) for shard in with_due])
         return _due(with_due, answers)
+
+    async def give_up(self, command_ids: Sequence[str]) -> Written:
+        """Ends those of `command_ids` that are past their deadline, as far as their state proves an end."""
+        groups = _by_shard((command_id, index) for index, command_id in enumerate(command_ids))
+        calls = [(shard, [command_ids[index] for index in indexes]) for shard, indexes in groups.items()]
+        answers = await self._runner.run_many("give_up", calls)
+        ended = [_written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
+        return Written(
+            outcomes=[outcome for part in ended for outcome in part.outcomes],
+            entries=[entry for part in ended for entry in part.entries],
+        )
 
     async def take_waiting(self, agents: Sequence[tuple[str, str]]) -> list[Due]:
         """Commands of all shards that wait for one of `agents`, (tenant, agent_id) pairs."""
@@ -304,6 +318,7 @@ def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due]
                 deadline_at_ms=row[9],
                 returned=row[10] == 1,
                 deliver_by_ms=row[11],
+                overdue=row[12] == 1,
             )
             for row in answer[2]
         ]

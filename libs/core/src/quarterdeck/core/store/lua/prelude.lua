@@ -163,6 +163,16 @@ local function move(id, c, attempt, to, at, fields, look_in)
   return enter(id, c, to, at, fields, look_in)
 end
 
+-- The end of what is past its deadline, as far as its state proves one.
+local function end_overdue(id, c)
+  local to, reason = 'outcome_unknown', 'deadline'
+  if c.state == 'pending' then to, reason = 'timed_out', 'delivery' end
+  if c.state == 'sent' and c.returned then to, reason = 'unreachable', 'no_link' end
+  if c.state == 'terminating' and c.returned then to, reason = 'terminated', 'cancelled_before_start' end
+  if c.state == 'waiting' then to, reason = 'expired', 'queue_for' end
+  return move(id, c, c.attempt, to, now, {completed_at_ms = now, reason = reason}, 0)
+end
+
 local function note(verdict, id, c)
   if c then
     outcomes[#outcomes + 1] = {verdict, id, c.state, c.attempt, c.version, c.agent_id, c.command_type, c.created_at,
@@ -175,7 +185,7 @@ end
 -- What shapes.Due wants to know.
 local function as_due(id, c)
   return {id, c.tenant, c.batch_id or false, c.user_id, c.agent_id, c.guest or false, c.state, c.attempt, c.created_at,
-          c.deadline, c.returned and 1 or 0, c.deliver_by}
+          c.deadline, c.returned and 1 or 0, c.deliver_by, c.deadline <= now and 1 or 0}
 end
 
 -- ---- The batches that this script touched -----------------------------------------------------------------------
