@@ -137,10 +137,12 @@ class Transitions(RuleBasedStateMachine):
             for to in states:
                 self._apply([(command, command.attempt, to, command.agent_id)])
 
-    @rule(target=commands, batch=batches, end=_ends)
-    def run_all(self, batch: Batch, end: S) -> Any:
-        """The whole batch goes out, and everybody who has an order reports the same, in one pull."""
+    @rule(target=commands, batch=batches, end=_ends, stopped=st.booleans())
+    def run_all(self, batch: Batch, end: S, stopped: bool) -> Any:
+        """The whole batch goes out, is stopped perhaps, and everybody who has an order reports the same in one pull."""
         born = self._expand(batch, [(index, S.SENT) for index in range(len(batch.targets))])
+        if stopped:
+            self.stop_batch(batch)
         under_way = [child for child in batch.children.values() if not child.ended]
         self._apply([(child, child.attempt, end, child.agent_id) for child in under_way])
         return born

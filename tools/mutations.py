@@ -1,0 +1,274 @@
+"""What the suite must notice: one named change per promise of reliability, and the tests that must turn red for it.
+
+Each change takes one safety away: an fsync, an order of two steps, a check. The text that it replaces has to occur
+exactly once in its file; a test of every day says so when the code has moved on. Run by `mutation_check.py`.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Edit(NamedTuple):
+    path: str
+    """From the root of the repository."""
+    old: str
+    new: str
+
+
+class Mutation(NamedTuple):
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+    """Where a test has to fail; pytest's node ids or files."""
+
+
+_CORE: Final = "libs/core/src/quarterdeck/core"
+_GATEWAY: Final = "libs/gateway/src/quarterdeck/gateway"
+_AGENT: Final = "libs/agent/src/quarterdeck/agent"
+_AGGREGATOR: Final = "services/aggregator/src/quarterdeck/aggregator"
+_DISPATCHER: Final = "services/dispatcher/src/quarterdeck/dispatcher"
+
+_GATEWAY_TESTS: Final = "tests/integration/gateway"
+_ACKNOWLEDGEMENTS: Final = f"{_GATEWAY_TESTS}/test_acknowledgements.py"
+_STATE_MACHINE: Final = "tests/properties/test_transitions.py"
+_OUTBOX_MACHINE: Final = "tests/properties/test_outbox.py"
+_WRITE_ORDER: Final = "tests/integration/dispatcher/test_write_order.py"
+
+_JOURNAL: Final = "tests/unit/agent/test_journal.py"
+_DURABILITY: Final = "tests/unit/agent/test_durability.py"
+
+MUTATIONS: Final = (
+    # ---- The agent's journal
+    Mutation(
+        "a command starts before the intent to start it is on disk",
+        (
+            Edit(
+                f"{_AGENT}/executor/commands.py",
+                "        self._journal.starting(entry)\n        await self._journal.until_durable()\n",
+                "        self._journal.starting(entry)\n",
+            ),
+        ),
+        (_DURABILITY,),
+    ),
+    Mutation(
+        "the journal is never synced",
+        (
+            Edit(
+                f"{_AGENT}/executor/journal/log_file.py",
+                "        self._sync(descriptor)\n\n    def _end(",
+                "\n    def _end(",
+            ),
+        ),
+        (_DURABILITY,),
+    ),
+    Mutation(
+        "a cancel is acknowledged before it is on disk",
+        (
+            Edit(
+                f"{_AGENT}/executor/commands.py",
+                "self._reporter.once_durable(partial(self._reporter.terminate_acknowledged, key))",
+                "self._reporter.terminate_acknowledged(key)",
+            ),
+        ),
+        (_DURABILITY,),
+    ),
+    Mutation(
+        "a cancel that overtook its order is forgotten",
+        (
+            Edit(
+                f"{_AGENT}/executor/commands.py",
+                "        if self._journal.cancelled(key):\n",
+                "        if False:\n",
+            ),
+        ),
+        (_JOURNAL,),
+    ),
+    Mutation(
+        "a duplicate order starts again",
+        (Edit(f"{_AGENT}/executor/commands.py", "        if known is not None:\n", "        if False:\n"),),
+        (_JOURNAL,),
+    ),
+    Mutation(
+        "the agent obeys orders of an older link",
+        (
+            Edit(
+                f"{_AGENT}/executor/service.py",
+                "if Epoch(order.epoch.incarnation, order.epoch.revision) < self._journal.highest_epoch:",
+                "if False:",
+            ),
+        ),
+        (_JOURNAL,),
+    ),
+    # ---- Fencing by epoch
+    Mutation(
+        "the gateway takes orders for a link that is gone",
+        (
+            Edit(
+                f"{_GATEWAY}/native.py",
+                "order.epoch != self.epoch",
+                "False",
+            ),
+        ),
+        (f"{_GATEWAY_TESTS}/test_orders_and_reports.py::test_order_of_another_epoch_is_gone",),
+    ),
+    # ---- Dedupe
+    Mutation(
+        "events are published without a message id",
+        (Edit(f"{_CORE}/outbox.py", "msg_id=record.event_id)", "msg_id=None)"),),
+        (_OUTBOX_MACHINE,),
+    ),
+    Mutation(
+        "a report that comes late changes the state",
+        (Edit(f"{_CORE}/store/lua/prelude.lua", "if RANK[to] <= RANK[c.state] then return 0 end", ""),),
+        (_STATE_MACHINE,),
+    ),
+    Mutation(
+        "a redelivered chunk creates its children again",
+        (
+            Edit(
+                f"{_CORE}/store/lua/expand.lua",
+                "  if c then\n    note(6, id, c)",
+                "  if false then\n    note(6, id, c)",
+            ),
+        ),
+        (_STATE_MACHINE,),
+    ),
+    Mutation(
+        "any agent may report for any command",
+        (Edit(f"{_CORE}/store/lua/prelude.lua", "return by == '' or by ==", "return true or by =="),),
+        (_STATE_MACHINE,),
+    ),
+    # ---- Acknowledged after it was written
+    Mutation(
+        "output is acknowledged before the bus has it",
+        (
+            Edit(
+                f"{_GATEWAY}/link_output.py",
+                "self._answer(writer, stored=False)",
+                "self._answer(writer, stored=True)",
+            ),
+            Edit(
+                f"{_GATEWAY}/link_output.py",
+                "self._ports.ack(writer.key, writer.stored_offset, writer.ask_again)",
+                "self._ports.ack(writer.key, writer.end_offset, writer.ask_again)",
+            ),
+        ),
+        (_ACKNOWLEDGEMENTS,),
+    ),
+    Mutation(
+        "reports are acknowledged before the bus has them",
+        (
+            Edit(
+                f"{_GATEWAY}/reports_out.py",
+                "            await self._store(messages)\n",
+                "            for queue in queues.values():\n                _give_receipts(queue)\n"
+                "            await self._store(messages)\n",
+            ),
+        ),
+        (_ACKNOWLEDGEMENTS,),
+    ),
+    Mutation(
+        "the aggregator acknowledges reports before it applied them",
+        (
+            Edit(
+                f"{_AGGREGATOR}/intake.py",
+                "from quarterdeck.core.bus import Bus,",
+                "from quarterdeck.core.bus import AckPolicy, Bus,",
+            ),
+            Edit(
+                f"{_AGGREGATOR}/intake.py", "max_batch=300", "max_batch=300, policy=AckPolicy.BEFORE_HANDLER"
+            ),
+        ),
+        (_WRITE_ORDER,),
+    ),
+    Mutation(
+        "a consumer acknowledges whatever its handler says",
+        (
+            Edit(
+                f"{_CORE}/bus/consume.py",
+                "        if self._shape.policy is AckPolicy.BEFORE_HANDLER:\n            self._acks.ack(messages)\n",
+                "        self._acks.ack(messages)\n",
+            ),
+        ),
+        ("tests/integration/bus/test_consume.py::test_retry_delivers_all_again",),
+    ),
+    Mutation(
+        "the api answers before the bus has the event",
+        (
+            Edit(
+                f"{_CORE}/outbox.py",
+                "            await self._confirm(entries, subject_id)\n",
+                "            self._later = asyncio.ensure_future(self._confirm(entries, subject_id))\n",
+            ),
+            Edit(
+                f"{_CORE}/outbox.py",
+                "from collections.abc import Sequence",
+                "import asyncio\nfrom collections.abc import Sequence",
+            ),
+        ),
+        (_OUTBOX_MACHINE,),
+    ),
+    # ---- Written before it is done
+    Mutation(
+        "an order is handed over before `sent` is written",
+        (
+            Edit(
+                f"{_DISPATCHER}/intake.py",
+                "        outcomes, entries = await self._write(envelope, items, decisions, now_ms)\n",
+                "        early = [\n"
+                "            Handover(item.command_id, item.agent_id, item.guest, 1, link)\n"
+                "            for item, link in zip(items, links, strict=True)\n"
+                "            if isinstance(link, Found)\n"
+                "        ]\n"
+                "        await self._delivery.hand_over(envelope, early, handover)\n"
+                "        outcomes, entries = await self._write(envelope, items, decisions, now_ms)\n",
+            ),
+        ),
+        (_WRITE_ORDER,),
+    ),
+    Mutation(
+        "an outbox entry is forgotten before it is published",
+        (
+            Edit(
+                f"{_CORE}/outbox.py",
+                "            await self._confirm(entries, subject_id)\n",
+                "            await self._store.forget(list(entries))\n"
+                "            await self._confirm(entries, subject_id)\n",
+            ),
+        ),
+        (_OUTBOX_MACHINE,),
+    ),
+    Mutation(
+        "the sweep forgets before it publishes",
+        (
+            Edit(
+                f"{_CORE}/outbox.py",
+                '            await self._confirm(entries, "outbox")\n',
+                '            await self._store.forget(entries)\n            await self._confirm(entries, "outbox")\n',
+            ),
+        ),
+        (_OUTBOX_MACHINE,),
+    ),
+    # ---- Digests
+    Mutation(
+        "a digest is believed, not compared",
+        (
+            Edit(
+                f"{_AGGREGATOR}/handlers.py",
+                "return stream.stored_sha256 == stream.sha256",
+                "return True",
+            ),
+        ),
+        ("tests/unit/aggregator/test_handlers.py",),
+    ),
+    Mutation(
+        "a log that two gateways wrote is not read again",
+        (
+            Edit(
+                f"{_AGGREGATOR}/digests.py",
+                "return replayed.length == stream.length and replayed.digest == stream.sha256, ()",
+                "return True, ()",
+            ),
+        ),
+        (_WRITE_ORDER,),
+    ),
+)
