@@ -73,6 +73,14 @@ class CommandMoved(_OfCommand, frozen=True, kw_only=True):
     started_at_ms: int | None = None
     last_output_at_ms: int | None = None
     completed_at_ms: int | None = None
+    epoch: str | None = None
+    """Of the link that it went out on."""
+    updated_at_ms: int | None = None
+    """When it was stored, by the clock that deadlines go by."""
+    deadline_at_ms: int | None = None
+    """When it is given up if nothing more is heard; not with an end."""
+    deliver_by_ms: int | None = None
+    """Until when it must have started, where that changed."""
     stdout_bytes: int | None = None
     """What is kept of the stream; with an end."""
     stderr_bytes: int | None = None
@@ -103,8 +111,8 @@ class BatchCreated(_Payload, frozen=True, kw_only=True):
     """A batch was taken in. Large ones take several events of one version; the first tells all but later targets."""
 
     batch_id: str
-    offset: int
-    targets: list[str]
+    offset: int | None = None
+    targets: list[str] = []
     """`agent` or `agent/guest`; the index from the batch's start gives the child's id."""
     total: int | None = None
     user_id: str | None = None
@@ -112,6 +120,10 @@ class BatchCreated(_Payload, frozen=True, kw_only=True):
     spec: SpecDocument | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
+    parts: int | None = None
+    """How many events tell the creation."""
+    original_request: str | None = None
+    """A slice of the request's body as it came; the parts' slices in their order make it whole."""
 
 
 class BatchMoved(_Payload, frozen=True, kw_only=True):

@@ -69,6 +69,11 @@ def watch_command(tenant: str, batch_id: str | None, command_id: str) -> tuple[s
     return (f"qd.event.{tenant}.{batch}.{command_id}.>", f"qd.output.{tenant}.{batch}.{command_id}.>")
 
 
+def life_of_commands_and_batches() -> tuple[str, ...]:
+    """Filters over QD_FEED and QD_STATE: every event of commands and batches, all tenants."""
+    return ("qd.event.*.*.*.command.*", "qd.event.*.*.*.batch.*")
+
+
 def ends_of_single_commands() -> str:
     """Filter over QD_FEED: `command.completed` of commands without a batch, all tenants."""
     return f"qd.event.*.{NONE}.*.command.completed"

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from quarterdeck.contracts.commands import Lane
 from quarterdeck.core.outbox import Relay
+from quarterdeck.core.rebuild import StateKeeper
 from quarterdeck.core.registry import LinkRoster
 from quarterdeck.core.runtime import ServiceContext, every
 from quarterdeck.core.store.keys import all_shards
@@ -27,6 +28,7 @@ class Dispatcher:
         roster.on_link(attention.agent_connected)
         await roster.start()
         settings, stopping = self._settings, ctx.stopping
+        ctx.tasks.spawn(StateKeeper(ctx.bus, ctx.store, ctx.clock).run(), "keep-state")
         ctx.tasks.spawn(attention.follow_links(), "follow-links")
         ctx.ready()
         try:

@@ -162,18 +162,13 @@ async def _keep_streams(ctx: ServiceContext) -> None:
 
 
 async def _watch_store(health: Health, store: "Store") -> None:
-    """Initialise the shards once, as soon as Redis answers, and say whether it still does."""
+    """Say whether Redis answers, and whether its state is whole. Making it so is the dispatcher's (core/rebuild)."""
     trouble = "not connected yet"
     health.add_check("redis", lambda: trouble)
-    initialised = False
     while True:
         try:
-            if initialised:
-                await store.ping()
-            else:
-                await store.initialise()
-                initialised = True
-            trouble = ""
+            shut = await store.shut_shards()
+            trouble = f"{shut} shards are being rebuilt" if shut else ""
         except Unavailable as error:
             trouble = error.message
         await asyncio.sleep(_STORE_CHECK_S)

@@ -1,5 +1,7 @@
 """Runs scripts on Redis, and turns its errors into ours.
 
+Every new connection first asks whose state it leads to: see new_server.py.
+
 redis-py would send a timed-out write again by itself; we turn that off, because only the caller knows whether a script
 may run twice (all of ours may: a second run finds the first one's state and changes nothing).
 """
@@ -16,11 +18,22 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.core.store import keys
+from quarterdeck.core.store.new_server import run_of, shut_if_moved
 from quarterdeck.core.store.pipelining import Command, Pipelines
 from quarterdeck.core.store.scripts import Lifetimes, load
 
 _CONNECT_TIMEOUT_S: Final = 5.0
-_AWAY: Final = ("NOSHARD", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "OOM")
+_AWAY: Final = (
+    "NOSHARD",
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MISCONF",
+    "OOM",
+    "NOLEASE",
+)
 """Error replies that mean: not now."""
 
 
@@ -34,6 +47,7 @@ class ScriptRunner:
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            redis_connect_func=shut_if_moved,
         )
         self._pipelines = Pipelines(self._client)
         self._scripts = load(lifetimes)
@@ -47,9 +61,13 @@ class ScriptRunner:
 
         Raises Unavailable.
         """
+        return await self.run_words(name, [(shard, (_pack(request),)) for shard, request in calls])
+
+    async def run_words(self, name: str, calls: Sequence[tuple[int, Sequence[Any]]]) -> list[Any]:
+        """As run_many, with plain arguments in place of a request. Raises Unavailable."""
         script = self._scripts[name]
         commands: list[Command] = [
-            ("EVALSHA", script.sha, 1, keys.prefix(shard), _pack(request)) for shard, request in calls
+            ("EVALSHA", script.sha, 1, keys.prefix(shard), *words) for shard, words in calls
         ]
         answers = await self._pipelines.ask(commands)
         missing = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
@@ -63,6 +81,11 @@ class ScriptRunner:
     async def plain(self, commands: Sequence[Command]) -> list[Any]:
         """Commands without a script, in one round trip. Raises Unavailable."""
         return _checked(await self._pipelines.ask(commands))
+
+    async def run_id(self) -> str:
+        """Whose state this is: names one life of one server in one role. Raises Unavailable."""
+        server, replication = await self.plain([("INFO", "server"), ("INFO", "replication")])
+        return run_of(server, replication)
 
     async def now_ms(self) -> int:
         """Redis' clock, which deadlines go by. Raises Unavailable."""

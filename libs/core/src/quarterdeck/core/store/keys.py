@@ -11,6 +11,11 @@ from quarterdeck.contracts.ids import SHARDS
 _PATTERNS: Final[dict[str, tuple[str, ...]]] = {
     # name: literal pieces; an argument goes between each two
     "incarnation": ("incarnation",),
+    "run": ("run",),
+    "floor": ("floor",),
+    "horizon": ("horizon",),
+    "latecomers": ("latecomers",),
+    "lease": ("lease",),
     "outbox": ("outbox",),
     "attention": ("attention",),
     "expiry": ("expiry",),
@@ -38,6 +43,14 @@ def key(shard: int, name: str, *arguments: str) -> str:
         raise TypeError(f"key {name} takes {len(pieces) - 1} arguments")
     text = pieces[0] + "".join(value + piece for value, piece in zip(arguments, pieces[1:], strict=True))
     return prefix(shard) + text
+
+
+EVERY_KEY: Final = "qd:{s*"
+"""A pattern for SCAN."""
+EVERY_BATCH_INDEX: Final = "qd:{s*}:index:*:batches"
+"""A pattern for SCAN."""
+PREFIX_WIDTH: Final = len(prefix(0))
+"""Characters of a key that say whose shard it is."""
 
 
 def all_shards() -> range:

@@ -4,15 +4,15 @@ The tables come from contracts/states.py, so Python and Lua cannot disagree abou
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from quarterdeck.contracts import limits, states
-from quarterdeck.contracts.states import CommandState
+from quarterdeck.contracts.states import BatchState, CommandState
 from quarterdeck.core.store import keys
 
 HIDDEN: Final = frozenset(
@@ -35,6 +35,9 @@ HIDDEN: Final = frozenset(
     }
 )
 """Hash fields that no event tells: bulk, or the scheduler's own."""
+
+ALSO_AT_THE_END: Final = ("via", "gateway_id", "epoch", "last_output_at_ms")
+"""Hash fields that come about without an event, too; the event of the end tells them."""
 
 OF_ONE_ATTEMPT: Final = (
     "sent_at_ms",
@@ -65,6 +68,14 @@ LOOK_MS: Final[dict[CommandState, int]] = {
     CommandState.TERMINATING: 2_000,
 }
 """When to look again at a command that nothing was heard of. Others rest until their deadline."""
+
+
+BATCH_RANK: Final[dict[BatchState, int]] = {
+    BatchState.PENDING: 0,
+    BatchState.IN_PROGRESS: 1,
+    BatchState.TERMINATING: 2,
+    **dict.fromkeys(states.BATCH_TERMINAL, 3),
+}
 
 
 class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,17 +109,31 @@ NAMES: Final = (
     "list_ids",
 )
 
+OF_REBUILD: Final = ("restore_commands", "restore_batches", "open_shard")
+"""Scripts that write shards which are shut to all others."""
+
+PLAIN: Final = ("shut_if_moved", "lease_shard", "advance_horizon")
+"""Scripts that know keys and nothing else."""
+
 
 @cache
 def load(lifetimes: Lifetimes) -> dict[str, Script]:
     """All scripts by name. A script's sha is what EVALSHA wants."""
     folder = files("quarterdeck.core.store") / "lua"
-    head = "\n".join(
-        ["local P = KEYS[1]", keys.lua_functions(), _tables(lifetimes), (folder / "prelude.lua").read_text()]
-    )
+
+    def read(name: str) -> str:
+        return (folder / f"{name}.lua").read_text()
+
+    plain = f"local P = KEYS[1]\n{keys.lua_functions()}"
+    machine = "\n".join([_tables(lifetimes), read("prelude")])
+    heads = {
+        **dict.fromkeys(NAMES, f"{plain}\n{read('fence')}\n{machine}"),
+        **dict.fromkeys(OF_REBUILD, f"{plain}\n{read('fence_rebuild')}\n{machine}"),
+        **dict.fromkeys(PLAIN, plain),
+    }
     scripts = {}
-    for name in NAMES:
-        text = f"{head}\n{(folder / f'{name}.lua').read_text()}"
+    for name, head in heads.items():
+        text = f"{head}\n{read(name)}"
         scripts[name] = Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
     return scripts
 
@@ -121,11 +146,13 @@ def _tables(lifetimes: Lifetimes) -> str:
             f"local LEGAL = {{{legal}}}",
             f"local TERMINAL = {_set(states.TERMINAL)}",
             f"local BATCH_TERMINAL = {_set(states.BATCH_TERMINAL)}",
+            f"local BATCH_RANK = {_map(BATCH_RANK)}",
             f"local RETRYABLE = {_set(states.RETRYABLE)}",
             f"local NEVER_RAN = {_set(states.NEVER_RAN)}",
             f"local EVENT_OF = {_map({state: repr(name) for state, name in states.EVENT_OF.items()})}",
             f"local HIDDEN = {_set(HIDDEN)}",
             f"local OF_ONE_ATTEMPT = {{{', '.join(map(repr, OF_ONE_ATTEMPT))}}}",
+            f"local ALSO_AT_THE_END = {{{', '.join(map(repr, ALSO_AT_THE_END))}}}",
             f"local LOOK_MS = {_map(LOOK_MS)}",
             f"local COMMAND_TTL_S = {lifetimes.command_ttl_s}",
             f"local BATCH_TTL_S = {lifetimes.batch_ttl_s}",
@@ -138,5 +165,5 @@ def _set(names: Iterable[str]) -> str:
     return "{" + ", ".join(f"{name} = true" for name in sorted(names)) + "}"
 
 
-def _map(pairs: dict[CommandState, int] | dict[CommandState, str]) -> str:
+def _map(pairs: Mapping[Any, int] | Mapping[Any, str]) -> str:
     return "{" + ", ".join(f"{name} = {value}" for name, value in pairs.items()) + "}"

@@ -1,5 +1,6 @@
 """What goes into the store's scripts and what comes out. Packed as MessagePack arrays: the scripts read by position."""
 
+import hashlib
 from enum import IntEnum
 from typing import Any
 
@@ -23,6 +24,12 @@ class Idempotency(msgspec.Struct, frozen=True, array_like=True):
 
     scope: str
     body_hash: str
+
+    @classmethod
+    def of(cls, tenant: str, principal: str, key: str, body_hash: str) -> "Idempotency":
+        """`key`: as the client gave it."""
+        scope = "\0".join((tenant, principal, key))
+        return cls(hashlib.sha256(scope.encode()).hexdigest(), body_hash)
 
 
 class Move(msgspec.Struct, frozen=True, array_like=True):

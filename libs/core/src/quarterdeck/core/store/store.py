@@ -1,5 +1,7 @@
 """The store: one object for reading, writing and the outbox of every shard."""
 
+import asyncio
+
 import msgspec
 
 from quarterdeck.contracts.ids import new_id
@@ -7,6 +9,7 @@ from quarterdeck.core.store import keys
 from quarterdeck.core.store.connection import ScriptRunner
 from quarterdeck.core.store.forgetting import Forgetting
 from quarterdeck.core.store.reads import Reads
+from quarterdeck.core.store.restoring import Horizon, Opening, Restoring
 from quarterdeck.core.store.scripts import Lifetimes
 from quarterdeck.core.store.shapes import OutboxEntry
 from quarterdeck.core.store.writes import Writes
@@ -18,7 +21,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     lifetimes: Lifetimes = Lifetimes()
 
 
-class Store(Reads, Writes):
+class Store(Reads, Writes, Restoring):
     """Every method raises Unavailable while Redis is away or a shard has no incarnation."""
 
     def __init__(self, settings: StoreSettings) -> None:
@@ -26,13 +29,15 @@ class Store(Reads, Writes):
         self._forgetting = Forgetting(self._runner)
 
     async def initialise(self) -> None:
-        """Gives every shard that has none its incarnation; without it, scripts refuse to run.
+        """Opens every shard that holds nothing, for a deployment without a past: what tests and tools begin with.
 
-        A shard that lost its state must not be mistaken for an empty one, so only a service's start calls this.
+        Services never call it: a shard that lost its state must not be mistaken for an empty one (core/rebuild).
         """
-        await self._runner.plain(
-            [("SET", keys.key(shard, "incarnation"), new_id(shard), "NX") for shard in keys.all_shards()]
-        )
+        run, token = await self.run_id(), f"{new_id()}"
+        shut = [standing.shard for standing in await self.shard_standing() if not standing.open]
+        held = await self.lease(shut, f"{run}/{token}", ttl_ms=5_000)
+        opening = Opening(run=run, floor=0, horizon=Horizon(0, 0))
+        await asyncio.gather(*(self.open(shard, f"{run}/{token}", opening) for shard in held))
 
     async def ping(self) -> None:
         """Raises Unavailable."""

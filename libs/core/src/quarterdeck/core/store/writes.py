@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from quarterdeck.contracts import codec
@@ -26,6 +27,9 @@ from quarterdeck.core.store.shapes import (
     Verdict,
     Written,
 )
+
+REQUEST_SLICE = 64 * 1024
+"""Characters of a batch's original request in one event: with a specification beside it, still one message."""
 
 RUN_SLACK_MS = 30_000
 """After its own timeout and grace an agent has this long to report before the outcome counts as unknown."""
@@ -55,6 +59,18 @@ def spec_fields(spec: CommandSpec, created_at_ms: int) -> dict[str, Any]:
         "max_attempts": spec.retry.max_attempts,
         "backoff_ms": spec.retry.backoff_ms,
     }
+
+
+def tell_request(payloads: Sequence[dict[str, Any]], original_request: bytes) -> list[dict[str, Any]]:
+    """`payloads` of `batch.created`, each with its slice of the request's text; further ones where that is long."""
+    text = original_request.decode()
+    slices = [text[start : start + REQUEST_SLICE] for start in range(0, len(text), REQUEST_SLICE)]
+    told = [
+        {**payload, **({"original_request": piece} if piece else {})}
+        for payload, piece in zip_longest(payloads, slices, fillvalue=None)
+        for payload in [payload or {}]
+    ]
+    return [{**told[0], "parts": len(told)}, *told[1:]] if told else []
 
 
 class Writes:
@@ -104,7 +120,7 @@ class Writes:
             new.created_at_ms,
             len(new.targets),
             fields,
-            new.event_payloads,
+            tell_request(new.event_payloads, new.original_request),
             new.messages,
             new.idempotency,
         )
@@ -129,7 +145,7 @@ class Writes:
             **spec_fields(spec, created_at_ms),
         }
         shard = shard_of(batch_id)
-        return _written(
+        return written(
             shard, await self._runner.run("expand", shard, (batch_id, tenant, at_ms, shared, children))
         )
 
@@ -146,7 +162,7 @@ class Writes:
         entries: list[OutboxEntry] = []
         answers = await self._runner.run_many("apply", calls)
         for (shard, indexes), answer in zip(groups.items(), answers, strict=True):
-            part = _written(shard, answer)
+            part = written(shard, answer)
             entries += part.entries
             for index, outcome in zip(indexes, part.outcomes, strict=True):
                 outcomes[index] = outcome
@@ -167,7 +183,7 @@ class Writes:
         for (shard, indexes), answer in zip(
             groups.items(), await self._runner.run_many("hand_over", calls), strict=True
         ):
-            for index, outcome in zip(indexes, _written(shard, answer).outcomes, strict=True):
+            for index, outcome in zip(indexes, written(shard, answer).outcomes, strict=True):
                 outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome]
 
@@ -176,7 +192,7 @@ class Writes:
         groups = _by_shard((loss.command_id, index) for index, loss in enumerate(losses))
         calls = [(shard, [losses[index] for index in indexes]) for shard, indexes in groups.items()]
         answers = await self._runner.run_many("lose_output", calls)
-        told = [_written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
+        told = [written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
         return Written(
             outcomes=[outcome for part in told for outcome in part.outcomes],
             entries=[entry for part in told for entry in part.entries],
@@ -202,7 +218,7 @@ class Writes:
         shard = shard_of(batch_id)
         answer = await self._runner.run("terminate_batch", shard, (batch_id, tenant, messages))
         state = BatchState(answer[2][0].decode()) if answer[2] else None
-        return _written(shard, answer, batch_state=state)
+        return written(shard, answer, batch_state=state)
 
     async def take_due(
         self, shards: Sequence[int], *, limit: int = 500, lease_ms: int = 5_000, hold: bool = False
@@ -220,7 +236,7 @@ class Writes:
         groups = _by_shard((command_id, index) for index, command_id in enumerate(command_ids))
         calls = [(shard, [command_ids[index] for index in indexes]) for shard, indexes in groups.items()]
         answers = await self._runner.run_many("give_up", calls)
-        ended = [_written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
+        ended = [written(shard, answer) for shard, answer in zip(groups, answers, strict=True)]
         return Written(
             outcomes=[outcome for part in ended for outcome in part.outcomes],
             entries=[entry for part in ended for entry in part.entries],
@@ -257,7 +273,7 @@ class Writes:
             raise IdempotencyConflict(
                 "Idempotency-Key: was used before with another body", field="Idempotency-Key"
             )
-        return _written(shard, answer, existing_id=existing)
+        return written(shard, answer, existing_id=existing)
 
 
 def _by_shard(pairs: Iterable[tuple[str, int]]) -> dict[int, list[int]]:
@@ -267,7 +283,7 @@ def _by_shard(pairs: Iterable[tuple[str, int]]) -> dict[int, list[int]]:
     return groups
 
 
-def _written(
+def written(
     shard: int, answer: list[Any], *, existing_id: str | None = None, batch_state: BatchState | None = None
 ) -> Written:
     return Written(
@@ -301,9 +317,9 @@ def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due]
     outcomes: list[Outcome] = []
     entries: list[OutboxEntry] = []
     for shard, answer in zip(shards, answers, strict=True):
-        written = _written(shard, answer)
-        outcomes += written.outcomes
-        entries += written.entries
+        part = written(shard, answer)
+        outcomes += part.outcomes
+        entries += part.entries
         due += [
             Due(
                 command_id=row[0].decode(),

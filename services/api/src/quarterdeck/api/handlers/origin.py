@@ -24,8 +24,8 @@ class Origin(NamedTuple):
     def idempotency(self) -> Idempotency | None:
         if self.idempotency_key is None:
             return None
-        scope = "\0".join((self.principal.tenant, self.principal.name, self.idempotency_key))
-        return Idempotency(hashlib.sha256(scope.encode()).hexdigest(), self.body_hash)
+        principal = self.principal
+        return Idempotency.of(principal.tenant, principal.name, self.idempotency_key, self.body_hash)
 
     def fresh_id(self) -> str:
         """In the shard of the idempotency key, so that all requests with one key meet in one script."""

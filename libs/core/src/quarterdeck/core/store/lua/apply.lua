@@ -7,7 +7,9 @@ for _, item in ipairs(request[1]) do
   elseif not may_speak(c, item[7]) then
     note(7, id, c)
   else
-    note(move(id, c, item[2], item[3], item[4], item[5], item[6]), id, c)
+    local to = item[3]
+    if to == 'sent' and stopping(c.batch_id) then to = 'terminating' end
+    note(move(id, c, item[2], to, item[4], item[5], item[6]), id, c)
   end
 end
 settle_batches()

@@ -9,7 +9,12 @@ local stop = stopping(batch_id)
 for _, child in ipairs(request[5]) do
   local id, agent_id, guest = child[1], child[2], some(child[3])
   local c = read_command(id)
-  if c then
+  local to = stop and 'terminating' or child[4]
+  if c and c.state == 'pending' and c.attempt == 1 and to ~= 'pending' then
+    -- Made by an earlier delivery that found no link, or by a rebuild while its chunk was still queued.
+    local verdict = move(id, c, 1, to, at, stop and {} or child[5], child[6])
+    note(verdict == 1 and 5 or 6, id, c)
+  elseif c then
     note(6, id, c)
   else
     local fields = {agent_id = agent_id, guest = guest, state = 'pending', attempt = 1, version = 1,
@@ -23,7 +28,6 @@ for _, child in ipairs(request[5]) do
          deliver_by = shared.deliver_by_ms, overtime = shared.overtime_ms,
          max_attempts = shared.max_attempts, backoff = shared.backoff_ms, command_type = shared.command_type,
          created_at = shared.created_at_ms, user_id = shared.user_id}
-    local to = stop and 'terminating' or child[4]
     if to == 'pending' then
       redis.call('ZADD', key_index_state(tenant, 'pending'), 0, id)
       redis.call('ZADD', key_attention(), now + child[6], id)

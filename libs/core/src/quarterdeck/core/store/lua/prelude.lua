@@ -1,13 +1,9 @@
--- What every script starts with: the shard's prefix, the fence, the clock, the outbox, and the state machine.
--- Tables RANK, LEGAL, TERMINAL, RETRYABLE, NEVER_RAN, EVENT_OF, HIDDEN, LOOK_MS and the TTLs are generated above this line.
-
-if redis.call('EXISTS', key_incarnation()) == 0 then
-  return redis.error_reply('NOSHARD this shard was never initialised or lost its state')
-end
+-- What every script has after its fence: the clock, the outbox, and the state machine.
+-- Tables RANK, LEGAL, TERMINAL, RETRYABLE, NEVER_RAN, EVENT_OF, HIDDEN, LOOK_MS and the TTLs are generated above; `floor`
+-- and `request` come from the fence (fence.lua, or fence_rebuild.lua).
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local request = cmsgpack.unpack(ARGV[1])
 local entries = {}
 local outcomes = {}
 local touched = {}
@@ -40,6 +36,12 @@ local function write_hash(key, fields)
   if #flat > 0 then redis.call('HSET', key, unpack(flat)) end
 end
 
+-- The version after `version`. A rebuild lifts the floor above all that was ever told, so that no event of afterwards
+-- takes the id of one from before that may still be on its way.
+local function next_version(version)
+  return math.max(version, floor) + 1
+end
+
 -- An idempotency key that is known: answers the id it stands for, or 'conflict'. Otherwise remembers it.
 local function claim(idempotency, id)
   if not idempotency then return nil end
@@ -52,6 +54,20 @@ local function claim(idempotency, id)
   local before = cmsgpack.unpack(known)
   if before[1] ~= idempotency[2] then return 'conflict' end
   return before[2]
+end
+
+-- An idempotency key as the log has it: {scope, body hash, until}.
+local function remember(idempotency, id)
+  if idempotency and idempotency[3] > now then
+    redis.call('SET', key_idempotency(idempotency[1]), cmsgpack.pack({idempotency[2], id}), 'NX', 'PX', idempotency[3] - now)
+  end
+end
+
+-- The rest of a lifetime that began at `since`; never so short that the rest of a rebuild would miss the key.
+local function expire_from(since, ttl_ms, key, member)
+  local left_ms = math.max(since + ttl_ms - now, 60000)
+  redis.call('PEXPIRE', key, left_ms)
+  redis.call('ZADD', key_expiry(), now + left_ms, member)
 end
 
 local function answer(extra)
@@ -78,13 +94,18 @@ local function stopping(batch_id)
   return batch_id and redis.call('HGET', key_batch(batch_id), 'terminate_requested') == '1'
 end
 
+local function touch(batch_id, tenant)
+  local batch = touched[batch_id]
+  if not batch then
+    batch = {tenant = tenant, delta = {}}
+    touched[batch_id] = batch
+  end
+  return batch
+end
+
 local function count(c, from, to)
   if not c.batch_id then return end
-  local batch = touched[c.batch_id]
-  if not batch then
-    batch = {tenant = c.tenant, delta = {}}
-    touched[c.batch_id] = batch
-  end
+  local batch = touch(c.batch_id, c.tenant)
   batch.delta[from] = (batch.delta[from] or 0) - 1
   batch.delta[to] = (batch.delta[to] or 0) + 1
 end
@@ -103,6 +124,14 @@ local function expire_later(c, id, state)
   redis.call('ZADD', key_expiry(), now + ttl * 1000, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
 end
 
+-- Adds to an end's payload what came about without an event.
+local function tell_the_rest(id, payload)
+  for i, value in ipairs(redis.call('HMGET', key_command(id), unpack(ALSO_AT_THE_END))) do
+    local name = ALSO_AT_THE_END[i]
+    if value then payload[name] = string.sub(name, -3) == '_ms' and tonumber(value) or value end
+  end
+end
+
 -- The one place where a command changes its state: hash, indexes, counters, attention, TTL and event together.
 local function enter(id, c, to, at, fields, look_in)
   local again = RETRYABLE[to] and c.attempt < c.max_attempts and c.state ~= 'terminating' and not stopping(c.batch_id)
@@ -116,26 +145,31 @@ local function enter(id, c, to, at, fields, look_in)
   if to == 'sent' then deadline = (fields.deliver_by_ms or c.deliver_by) + c.overtime end
   if to == 'executing' and c.run_limit > 0 then deadline = now + c.run_limit end
   local look = look_in > 0 and look_in or LOOK_MS[to]
-  fields.state, fields.version, fields.updated_at_ms = stored, c.version + 1, now
+  local version = next_version(c.version)
+  fields.state, fields.version, fields.updated_at_ms = stored, version, now
   if again then
     look = c.backoff * 2 ^ (c.attempt - 1)
     deadline = c.run_limit > 0 and now + look + c.run_limit or c.deliver_by
-    fields = {state = 'pending', version = c.version + 1, updated_at_ms = now, attempt = c.attempt + 1,
+    fields = {state = 'pending', version = version, updated_at_ms = now, attempt = c.attempt + 1,
               deliver_by_ms = deadline}
     redis.call('HDEL', key_command(id), unpack(OF_ONE_ATTEMPT))
   end
   fields.deadline_at_ms = deadline
   write_hash(key_command(id), fields)
   file_under(c, id, c.state, stored)
+  -- So that the log alone gives the hash again, whoever reads it.
+  payload.updated_at_ms = now
   if TERMINAL[stored] then
+    tell_the_rest(id, payload)
     redis.call('ZREM', key_attention(), id)
     expire_later(c, id, stored)
   else
+    payload.deadline_at_ms, payload.deliver_by_ms = deadline, fields.deliver_by_ms
     redis.call('ZADD', key_attention(), math.min(deadline, now + (look or deadline)), id)
   end
   emit({type = again and 'command.attempt_failed' or EVENT_OF[to], tenant = c.tenant, aggregate_id = id,
-        version = c.version + 1, at_ms = at, command_id = id, batch_id = c.batch_id, payload = payload})
-  c.version = c.version + 1
+        version = version, at_ms = at, command_id = id, batch_id = c.batch_id, payload = payload})
+  c.version = version
   c.state = stored
   if again then c.attempt = c.attempt + 1 end
   return again and 4 or 1
@@ -208,13 +242,17 @@ local function batch_end(counts, total, stop)
   return 'COMPLETED_WITH_ERRORS'
 end
 
+local function write_counts(batch_id, delta)
+  for state, n in pairs(delta) do
+    if n ~= 0 then redis.call('HINCRBY', key_counts(batch_id), state, n) end
+  end
+end
+
 local function settle_batches()
   for batch_id, batch in pairs(touched) do
-    for state, n in pairs(batch.delta) do
-      if n ~= 0 then redis.call('HINCRBY', key_counts(batch_id), state, n) end
-    end
+    write_counts(batch_id, batch.delta)
     local key = key_batch(batch_id)
-    local v = redis.call('HMGET', key, 'state', 'terminate_requested')
+    local v = redis.call('HMGET', key, 'state', 'terminate_requested', 'version')
     if v[1] and not BATCH_TERMINAL[v[1]] then
       local counts, total, ended = counts_of(batch_id)
       local stop, state, type = v[2] == '1', v[1], 'batch.progressed'
@@ -227,8 +265,8 @@ local function settle_batches()
       elseif state == 'PENDING' and (counts.pending or 0) + (counts.unreachable or 0) < total then
         state = 'IN_PROGRESS'
       end
-      local version = redis.call('HINCRBY', key, 'version', 1)
-      redis.call('HSET', key, 'state', state, 'updated_at_ms', now)
+      local version = next_version(tonumber(v[3]))
+      redis.call('HSET', key, 'state', state, 'version', version, 'updated_at_ms', now)
       emit({type = type, tenant = batch.tenant, aggregate_id = batch_id, version = version, at_ms = now,
             batch_id = batch_id, payload = {state = state, counts = counts, total = total}})
     end
