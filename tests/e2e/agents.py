@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
+
+from quarterdeck.agent.front_launch import FRONT_MODULE
 from quarterdeck.testing.eventually import eventually
 from tests.e2e.system import System
 
@@ -34,6 +37,17 @@ async def agent(
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def front_pid(executor_pid: int) -> int | None:
+    """Of the front that an agent runs now; `executor_pid` is the agent's own. None: it is just being started."""
+    for child in psutil.Process(executor_pid).children():
+        try:
+            if FRONT_MODULE in child.cmdline():
+                return child.pid
+        except psutil.Error:
+            continue  # it ended meanwhile
+    return None
 
 
 async def enrolled_but_away(system: System, agent_id: str, data_dir: Path) -> str:

@@ -24,7 +24,7 @@ async def measure(system: System) -> Measurement:
     services_mb = {
         name: _rss_bytes(pid) / _MB for name, pid in system.process_ids.items() if name not in _BROKERS
     }
-    agents_mb = {carrier: _rss_bytes(system.local_agent_pid(carrier)) / _MB for carrier in Carrier}
+    agents_mb = {carrier: _agent_bytes(system.local_agent_pid(carrier)) / _MB for carrier in Carrier}
     link_kb = await _link_kb(system)
     cpu_percent = await _idle_cpu_percent(system)
     return Measurement(
@@ -37,7 +37,7 @@ async def measure(system: System) -> Measurement:
                 target=Target(bound=Bound.AT_MOST, limit=120, stretch=60),
             ),
             Figure(
-                what="memory of an agent",
+                what="memory of an agent, executor and front",
                 value=max(agents_mb.values()),
                 unit="MB",
                 target=Target(bound=Bound.AT_MOST, limit=60, stretch=45),
@@ -57,7 +57,7 @@ async def measure(system: System) -> Measurement:
         ),
         details={
             **{f"RSS of {name}, MB": round(mb, 1) for name, mb in services_mb.items()},
-            **{f"RSS of the agent over {carrier}, MB": round(mb, 1) for carrier, mb in agents_mb.items()},
+            **{f"PSS of the agent over {carrier}, MB": round(mb, 1) for carrier, mb in agents_mb.items()},
             **{f"idle CPU of {name}, %": round(percent, 2) for name, percent in cpu_percent.items()},
         },
     )
@@ -80,6 +80,12 @@ async def _idle_cpu_percent(system: System) -> dict[str, float]:
         before_s = system.cpu_s()
         await asyncio.sleep(_IDLE_S)
         return {name: (after_s - before_s[name]) / _IDLE_S * 100 for name, after_s in system.cpu_s().items()}
+
+
+def _agent_bytes(executor_pid: int) -> int:
+    """Proportional: the two processes of an agent run the same interpreter, whose pages they share."""
+    executor = psutil.Process(executor_pid)
+    return sum(int(process.memory_full_info().pss) for process in (executor, *executor.children()))
 
 
 def _rss_bytes(pid: int) -> int:

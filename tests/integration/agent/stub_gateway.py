@@ -174,3 +174,7 @@ class QuicStub:
 
     async def stop(self) -> None:
         self._server.close()
+
+    def die(self) -> None:
+        """As by SIGKILL: from now on nothing answers, and nobody was told."""
+        self._server.datagram_received = lambda data, addr: None  # type: ignore[method-assign]

@@ -17,6 +17,8 @@ from tests.integration.agent.conftest import StartAgent
 from tests.integration.agent.stub_gateway import GrpcStub, QuicStub, StubGateway, StubLink, next_link
 from tests.unit.agent.conversation import Conversation
 
+QUIC_IDLE_TIMEOUT_S = 20
+
 
 async def open_link(link: StubLink, conversation: Conversation | None = None) -> Conversation:
     """The usual opening, with enrolment when asked for; then a conversation over the link."""
@@ -121,6 +123,27 @@ async def test_drained_agent_goes_to_another_gateway(
     second = await other
 
     await open_link(second)
+
+
+async def test_quic_gateway_that_died_is_noticed_long_before_the_idle_timeout(
+    grpc_gateway: GrpcStub, quic_gateway: QuicStub, start_agent: StartAgent
+) -> None:
+    """S1-27: nobody says that it is gone; an agent that has nothing to say finds out, and goes elsewhere."""
+    await start_agent(quic_gateway, grpc_gateway)
+    arrivals = {asyncio.create_task(next_link(gateway)): gateway for gateway in (grpc_gateway, quic_gateway)}
+    (first,), (other,) = await asyncio.wait(arrivals, return_when=asyncio.FIRST_COMPLETED)
+    if arrivals[first] is grpc_gateway:
+        await open_link(first.result())
+        await first.result().say(drain=pb.Drain(within_ms=1000))
+        on_quic, elsewhere = await other, asyncio.create_task(next_link(grpc_gateway))
+    else:
+        on_quic, elsewhere = first.result(), other
+    await open_link(on_quic)
+
+    quic_gateway.die()
+
+    async with asyncio.timeout(QUIC_IDLE_TIMEOUT_S - 5):
+        await elsewhere
 
 
 @pytest.mark.parametrize("reason", ["revoked", "identity_conflict", "join_token_invalid"])

@@ -7,6 +7,7 @@ nothing else. A newer connection ends the one before, since a front opens one fo
 import asyncio
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +70,8 @@ class ExecutorServer:
                     continue
                 await self._end_session()
                 self._session = asyncio.create_task(self._serve(connection), name="executor.session")
+                # Here and not in `_serve`, which never begins when yet another front is there already.
+                self._session.add_done_callback(partial(_close, connection))
 
     async def _end_session(self) -> None:
         if self._session is not None:
@@ -96,10 +99,10 @@ class ExecutorServer:
             pass  # the front died
         finally:
             self._talking = False
+            writer.transport.abort()  # nobody reads what is left
             if speaking is not None:
                 speaking.cancel()
                 await asyncio.gather(speaking, return_exceptions=True)
-            writer.transport.abort()  # nobody reads what is left
 
     async def _speak(self, writer: asyncio.StreamWriter) -> None:
         try:
@@ -108,3 +111,7 @@ class ExecutorServer:
                 await writer.drain()  # a front that takes nothing holds the executor's outlet back here
         except ConnectionError:
             writer.transport.abort()  # ends the reader, and with it the session
+
+
+def _close(connection: socket.socket, _session: "asyncio.Task[None]") -> None:
+    connection.close()
