@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.run import Plan, run
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 
 async def test_a_system_that_is_killed_all_over_keeps_its_promises(tmp_path: Path) -> None:
