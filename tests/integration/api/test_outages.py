@@ -1,5 +1,6 @@
 """NATS or Redis away: 503 with Retry-After and nothing lost; recovery without help."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.contracts.orders import DispatchChunk
+from quarterdeck.core.clock import SystemClock
+from quarterdeck.core.rebuild import StateKeeper
 from quarterdeck.embedded.nats_server import NatsServer
 from quarterdeck.embedded.redis_server import RedisServer
 from quarterdeck.testing.eventually import eventually
@@ -22,8 +25,13 @@ async def own(nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
     """On servers of its own, which may be stopped."""
     async with brokers(nats_server.url, redis_server.url) as deck:
         settings = ApiSettings(port=0, port_file=tmp_path / "api.port")
-        async with running_api(deck, settings) as deck.http:
-            yield deck
+        keeper = asyncio.create_task(StateKeeper(deck.bus, deck.store, SystemClock()).run())
+        try:
+            async with running_api(deck, settings) as deck.http:
+                yield deck
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
 
 
 async def test_without_nats_a_command_is_503_with_its_id_and_is_sent_when_nats_is_back(

@@ -44,7 +44,7 @@ def now_ms() -> int:
 
 
 class History:
-    def __init__(self, bus: Bus, store: Store, client: "redis.Redis[bytes]") -> None:
+    def __init__(self, bus: Bus, store: Store, client: redis.Redis) -> None:
         self.bus = bus
         self.store = store
         self.client = client
@@ -172,9 +172,9 @@ class History:
                 state[raw.decode()] = await self.client.get(raw)
         return state
 
-    async def due(self) -> set[bytes]:
-        """Commands that somebody will look at."""
-        ids: set[bytes] = set()
+    async def due(self) -> set[Any]:
+        """Commands that somebody will look at, as bytes."""
+        ids: set[Any] = set()
         async for raw in self.client.scan_iter(match="qd:*attention", count=1000):
             ids.update(await self.client.zrange(raw, 0, -1))
         return ids

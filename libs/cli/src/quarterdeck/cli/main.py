@@ -31,6 +31,7 @@ _VERBS = (
     (_FLEET, "token", "token:app", "Make, list and revoke tokens."),
     (_FLEET, "agent", "agent:app", "Run the agent of this machine."),
     (_SYSTEM, "up", "up:up", "Start the whole system on this machine."),
+    (_SYSTEM, "rebuild", "rebuild:rebuild", "Rebuild lost state from the log of events."),
     (_SYSTEM, "doctor", "doctor:doctor", "Look for what is wrong, and say what helps."),
 )
 for _group, _name, _target, _help in _VERBS:

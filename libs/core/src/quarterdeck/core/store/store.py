@@ -29,11 +29,11 @@ class Store(Reads, Writes, Restoring):
         self._forgetting = Forgetting(self._runner)
 
     async def initialise(self) -> None:
-        """Opens every shard that holds nothing, for a deployment without a past: what tests and tools begin with.
+        """Opens every shut shard as it is, as for a deployment without a past: what tests and tools begin with.
 
         Services never call it: a shard that lost its state must not be mistaken for an empty one (core/rebuild).
         """
-        run, token = await self.run_id(), f"{new_id()}"
+        run, token = await self.run_id(), new_id()
         shut = [standing.shard for standing in await self.shard_standing() if not standing.open]
         held = await self.lease(shut, f"{run}/{token}", ttl_ms=5_000)
         opening = Opening(run=run, floor=0, horizon=Horizon(0, 0))
