@@ -1,6 +1,6 @@
 """What holds for every test.
 
-End-to-end tests share one xdist worker, because each starts a whole system. Property tests have no deadline for a
+End-to-end and chaos tests share one xdist worker, because each starts a whole system. Property tests have no deadline for a
 single example: the machine is shared, and a slow example is no bug. Every day they try the same examples, so that a
 change is judged by what it changed; `--hypothesis-profile=long` looks for new ones, thirty times as hard.
 """
@@ -12,7 +12,7 @@ import pytest
 
 from tests.effort import EVERYDAY_EXAMPLES
 
-_E2E_DIR = Path(__file__).parent / "e2e"
+_WHOLE_SYSTEM_DIRS = tuple(Path(__file__).parent / name for name in ("e2e", "chaos"))
 
 
 def pytest_configure() -> None:
@@ -32,8 +32,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks everything below tests/e2e and groups it for `--dist loadgroup`."""
+    """Marks everything that starts whole systems and groups it for `--dist loadgroup`."""
     for item in items:
-        if item.path.is_relative_to(_E2E_DIR):
+        if any(item.path.is_relative_to(directory) for directory in _WHOLE_SYSTEM_DIRS):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.xdist_group("e2e"))
