@@ -1,8 +1,8 @@
 """What holds for every test.
 
-End-to-end and chaos tests share one xdist worker, because each starts a whole system. Property tests have no deadline for a
-single example: the machine is shared, and a slow example is no bug. Every day they try the same examples, so that a
-change is judged by what it changed; `--hypothesis-profile=long` looks for new ones, thirty times as hard.
+End-to-end and chaos tests share one xdist worker, because each starts a whole system. Property tests have no deadline
+for a single example: the machine is shared, and a slow example is no bug. Every day they try the same examples, so that
+a change is judged by what it changed; `--hypothesis-profile=long` looks for new ones, thirty times as hard.
 """
 
 from pathlib import Path
