@@ -42,10 +42,15 @@ class Credentials:
     def load(cls, settings: AgentSettings) -> "Credentials":
         """Reads, and where missing makes, what is in `settings.data_dir`.
 
-        Raises InvalidJoinToken, BadAgentSettings (never enrolled and no token), ValueError (damaged key file).
+        Raises InvalidJoinToken, BadAgentSettings (never enrolled and no token, or a damaged file).
         """
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = AgentKey.load_or_create(settings.data_dir / "identity.key")
+        try:
+            key = AgentKey.load_or_create(settings.data_dir / "identity.key")
+        except ValueError as error:
+            raise BadAgentSettings(
+                "identity.key is damaged: remove it, and have the agent revoked", field="data_dir"
+            ) from error
         credentials = cls(settings.agent_id, key, directory=settings.data_dir)
         credentials.enrolment = _read_enrolment(settings.data_dir, settings.agent_id)
         if settings.join_token is not None:
@@ -69,6 +74,10 @@ def _read_enrolment(directory: Path, agent_id: str) -> Enrolment | None:
         enrolment = msgspec.json.decode((directory / "enrolment.json").read_bytes(), type=Enrolment)
     except FileNotFoundError:
         return None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadAgentSettings(
+            "enrolment.json is damaged: remove it and give a join token", field="data_dir"
+        ) from error
     # Enrolled under another id: that enrolment is not ours, and this id needs one of its own.
     return enrolment if enrolment.agent_id == agent_id else None
 

@@ -66,7 +66,7 @@ def read(path: Path) -> ReadySystem | None:
         return None
     try:
         return msgspec.json.decode(raw, type=ReadySystem)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"{path} is no ready file: {error}") from error
 
 
