@@ -37,6 +37,10 @@ _KILLS: Final = 0.5
 """The share of faults that are SIGKILL; the others are SIGSTOP and, later, SIGCONT."""
 
 
+FLUSH: Final = "flushall"
+"""Among the strikes: all of Redis was lost."""
+
+
 class Fault(msgspec.Struct, frozen=True):
     """One draw. `stopped_for_s` None: SIGKILL."""
 
@@ -141,4 +145,4 @@ class Havoc:
             await asyncio.sleep(self._flush_every_s * self._dice.uniform(0.5, 1.0))
             await flush()
             self.flushes += 1
-            self.strikes.append(Strike(time.time_ns() // 1_000_000, "flushall", 0, None))
+            self.strikes.append(Strike(time.time_ns() // 1_000_000, FLUSH, 0, None))

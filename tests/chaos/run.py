@@ -15,7 +15,7 @@ from quarterdeck.testing.oracle import Oracle
 from tests.chaos.client import Client
 from tests.chaos.feed import Feed
 from tests.chaos.gathering import evidence, gather, quiet
-from tests.chaos.havoc import Havoc, Strike
+from tests.chaos.havoc import FLUSH, Havoc, Strike
 from tests.chaos.load import Load
 from tests.chaos.watching import Gallery
 from tests.e2e.system import System
@@ -53,7 +53,13 @@ class Outcome(msgspec.Struct, kw_only=True):
     @property
     def killed(self) -> dict[str, int]:
         """SIGKILLs by role."""
-        return dict(Counter(strike.role for strike in self.strikes if strike.stopped_for_s is None))
+        return dict(
+            Counter(
+                strike.role
+                for strike in self.strikes
+                if strike.stopped_for_s is None and strike.role != FLUSH
+            )
+        )
 
     @property
     def stopped(self) -> dict[str, int]:
