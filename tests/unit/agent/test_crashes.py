@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from quarterdeck.agent.executor.journal import records
 from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.journal.journal import JournalSettings
 from quarterdeck.agent.executor.proc_table import boot_id
+from quarterdeck.agent.executor.process import Spawned, SpawnRequest, spawn
 from quarterdeck.agent.executor.service import Executor
+from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -31,10 +34,14 @@ async def test_start_is_durable_before_the_process_is_spawned(
     )
     await executor.start()
     durable: list[records.Record] = []
-    spawn = process_run.spawn
-    monkeypatch.setattr(
-        process_run, "spawn", lambda *args: (durable.extend(sync.records(settings)), spawn(*args))[1]
-    )
+
+    def spawn_in_the_light(
+        request: SpawnRequest, watcher: Watcher, on_exit: Callable[[int], None]
+    ) -> Spawned:
+        durable.extend(sync.records(settings))
+        return spawn(request, watcher, on_exit)
+
+    monkeypatch.setattr(process_run, "spawn", spawn_in_the_light)
     link = Conversation(executor)
     await link.open()
 

@@ -140,8 +140,8 @@ async def test_waiters_of_one_moment_share_one_sync(tmp_path: Path) -> None:
     journal = opened(tmp_path, sync=syncs.append)
     for n in range(32):
         journal.received(CommandKey(f"c{n}", 1), b"order", "")
-        promise = journal.durable()
-    await promise
+        journal.durable()
+    await journal.until_durable()
 
     assert len(syncs) == 1
     journal.close()
