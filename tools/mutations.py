@@ -126,8 +126,8 @@ MUTATIONS: Final = (
         (
             Edit(
                 f"{_CORE}/store/lua/expand.lua",
-                "  if c then\n    note(6, id, c)",
-                "  if false then\n    note(6, id, c)",
+                "  elseif c then\n    note(6, id, c)",
+                "  elseif false then\n    note(6, id, c)",
             ),
         ),
         (_STATE_MACHINE,),
