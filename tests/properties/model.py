@@ -109,7 +109,17 @@ class Model:
 
     def expanded(self, batch: Batch, index: int, child: Command, to: S) -> Verdict:
         """A chunk of the batch names this child, and wants it to go `to`."""
-        if index in batch.children:
+        known = batch.children.get(index)
+        if (
+            known is not None
+            and known.state is S.PENDING
+            and known.attempt == 1
+            and (batch.stopping or to is not S.PENDING)
+        ):
+            # An earlier delivery found no link; this one may know better.
+            verdict = self.moved(known, 1, S.TERMINATED if batch.stopping else to)
+            return Verdict.CREATED if verdict is Verdict.APPLIED else Verdict.EXISTS
+        if known is not None:
             return Verdict.EXISTS
         batch.children[index] = child
         self.commands.append(child)
@@ -119,6 +129,12 @@ class Model:
             return Verdict.CREATED
         verdict = self.moved(child, 1, to)
         return Verdict.CREATED if verdict is Verdict.APPLIED else verdict
+
+    def told(self, command: Command, attempt: int, to: S) -> Verdict:
+        """As `moved`; but whoever sends a child of a batch that is being stopped, stops it."""
+        if to is S.SENT and command.batch is not None and command.batch.stopping:
+            to = S.TERMINATING
+        return self.moved(command, attempt, to)
 
     def moved(self, command: Command, attempt: int, to: S) -> Verdict:
         """Somebody who may say so says that `attempt` of the command is now `to`."""

@@ -343,7 +343,7 @@ class Transitions(RuleBasedStateMachine):
         ]
         written = self.bench.do(self.store.apply(moves))
         expected = [
-            self.model.moved(command, attempt, to) if agent in {"", command.agent_id} else Verdict.FOREIGN
+            self.model.told(command, attempt, to) if agent in {"", command.agent_id} else Verdict.FOREIGN
             for command, attempt, to, agent in said
         ]
         self.model.settle()
