@@ -198,7 +198,9 @@ class Conversation:
             for stream, end in ((pb.STDOUT, body.stdout), (pb.STDERR, body.stderr)):
                 received = self.output[body.command_id, body.attempt, stream]
                 assert received.length == end.length
-                assert not end.sha256 or received.digest.digest() == end.sha256  # none: bytes were lost, and it says so
+                assert (
+                    not end.sha256 or received.digest.digest() == end.sha256
+                )  # none: bytes were lost, and it says so
         self.reports.append(body)
         if self.ack_reports and "report_seq" in body.DESCRIPTOR.fields_by_name:
             await self.acknowledge(body.report_seq)

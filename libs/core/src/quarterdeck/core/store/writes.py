@@ -228,7 +228,9 @@ class Writes:
         `hold`: what is overdue and may have run is leased as well; the caller ends it with `give_up`.
         """
         with_due = await self._with_due(shards)
-        answers = await self._runner.run_many("take_due", [(shard, (limit, lease_ms, hold)) for shard in with_due])
+        answers = await self._runner.run_many(
+            "take_due", [(shard, (limit, lease_ms, hold)) for shard in with_due]
+        )
         return _due(with_due, answers)
 
     async def give_up(self, command_ids: Sequence[str]) -> Written:
