@@ -30,9 +30,8 @@ async def test_a_rolling_restart_of_all_services_under_load_fails_nothing(tmp_pa
 
         async with _load(system, oracle) as batch_ids:
             for name in services:
-                posted = len(batch_ids)
                 await _terminate(system, name)
-                await eventually(lambda posted=posted: len(batch_ids) > posted + _ROUNDS_AT_ONCE, within_s=40)
+                await _grows(batch_ids, by=_ROUNDS_AT_ONCE)
         batches = [await system.finished(batch_id) for batch_id in batch_ids]
 
         tasks = [task for batch in batches for task in batch["tasks"]]
@@ -95,6 +94,12 @@ async def _terminate(system: System, name: str) -> None:
     pid = system.ready["pids"][name]
     os.kill(pid, signal.SIGTERM)
     await eventually(lambda: system.ready["pids"].get(name, pid) != pid, within_s=40)
+
+
+async def _grows(batch_ids: list[str], *, by: int) -> None:
+    """Returns when that many more batches were taken in: those that ran during the restart have ended."""
+    wanted = len(batch_ids) + by
+    await eventually(lambda: len(batch_ids) > wanted, within_s=40)
 
 
 def _ends(system: System) -> dict[str, int]:

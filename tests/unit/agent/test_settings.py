@@ -11,7 +11,8 @@ from quarterdeck.agent.errors import BadAgentSettings
 from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.slots import Slots
 from quarterdeck.agent.facts import host_facts
-from quarterdeck.agent.main import EXIT_USAGE, main
+from quarterdeck.agent.front_launch import EXIT_USAGE
+from quarterdeck.agent.main import main
 from quarterdeck.agent.settings import (
     AgentSettings,
     ServerAddress,

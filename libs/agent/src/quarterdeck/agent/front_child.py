@@ -126,7 +126,8 @@ class FrontChild:
             child.kill()
             child.wait()
             _close_stdin(child)
-            child.stdout.close()
+            if child.stdout is not None:
+                child.stdout.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # -P: nothing of the directory that the agent happens to be in is imported.
@@ -152,9 +153,8 @@ class FrontChild:
         directory = settings.data_dir / "front"
         directory.mkdir(exist_ok=True, mode=0o700)
         os.chown(directory, *self._user)
-        settings.data_dir.chmod(
-            0o711
-        )  # on its way to `front` and `run`; it can neither list nor change what is here
+        # On its way to `front` and `run`; it can neither list nor change what is here.
+        settings.data_dir.chmod(0o711)
         return msgspec.structs.replace(settings, data_dir=directory)
 
     async def _pause(self, seconds: float) -> None:
@@ -169,12 +169,11 @@ async def _exited(child: subprocess.Popen[bytes]) -> None:
     """Returns when it has; does not reap it."""
     if child.returncode is not None:
         return
-    loop = asyncio.get_running_loop()
-    exited = loop.create_future()
+    loop, exited = asyncio.get_running_loop(), asyncio.Event()
     pidfd = os.pidfd_open(child.pid)
-    loop.add_reader(pidfd, lambda: exited.done() or exited.set_result(None))
+    loop.add_reader(pidfd, exited.set)
     try:
-        await exited
+        await exited.wait()
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)

@@ -7,6 +7,7 @@ is imported where a front runs.
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -99,7 +100,7 @@ async def _until_stopped(
 ) -> None:
     """Waits for `stopping`, or for a front that cannot go on, whose error it raises; `leave` comes before both."""
     told = asyncio.create_task(stopping.wait(), name="agent.stop")
-    tasks: set[asyncio.Future[object]] = {told}
+    tasks: set[asyncio.Future[Any]] = {told}
     front = asyncio.ensure_future(run_front()) if run_front is not None else None
     if front is not None:
         tasks.add(front)
