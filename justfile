@@ -58,7 +58,7 @@ lint: setup
 protos: setup
     {{ python }} tools/protos.py
 
-# Lint, then every test: end-to-end tests on one worker, everything else beside them on the other.
+# Lint, then every test on two workers: end-to-end tests on one, chaos tests on the other, the rest where there is room.
 [group('tests')]
 test *options: lint _debian
     .venv/bin/pytest --numprocesses 2 --dist loadgroup {{ options }}

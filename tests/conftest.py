@@ -1,8 +1,9 @@
 """What holds for every test.
 
-End-to-end and chaos tests share one xdist worker, because each starts a whole system. Property tests have no deadline
-for a single example: the machine is shared, and a slow example is no bug. Every day they try the same examples, so that
-a change is judged by what it changed; `--hypothesis-profile=long` looks for new ones, thirty times as hard.
+End-to-end tests start whole systems, so they are one xdist group, and the chaos tests another: no more than two systems
+at a time. Property tests have no deadline for a single example: the machine is shared, and a slow example is no bug.
+Every day they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long` looks
+for new ones, thirty times as hard.
 """
 
 from pathlib import Path
@@ -31,9 +32,11 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("quarterdeck")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks everything that starts whole systems and groups it for `--dist loadgroup`."""
     for item in items:
-        if any(item.path.is_relative_to(directory) for directory in _WHOLE_SYSTEM_DIRS):
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+        for directory in _WHOLE_SYSTEM_DIRS:
+            if item.path.is_relative_to(directory):
+                item.add_marker(pytest.mark.e2e)
+                item.add_marker(pytest.mark.xdist_group(directory.name))
