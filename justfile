@@ -61,7 +61,7 @@ protos: setup
 # Lint, then every test on two workers: end-to-end tests on one, chaos tests on the other, the rest where there is room.
 [group('tests')]
 test *options: lint _debian
-    .venv/bin/pytest --numprocesses 2 --dist loadgroup {{ options }}
+    .venv/bin/pytest --numprocesses 2 {{ options }}
 
 # The quick tests: no servers, no processes of ours.
 [group('tests')]

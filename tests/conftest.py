@@ -1,19 +1,22 @@
 """What holds for every test.
 
-End-to-end tests start whole systems, so they are one xdist group, and the chaos tests another: no more than two systems
-at a time. Property tests have no deadline for a single example: the machine is shared, and a slow example is no bug.
-Every day they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long` looks
-for new ones, thirty times as hard.
+End-to-end tests start whole systems, so they stay on one xdist worker, and the chaos tests on another: no more than two
+systems at a time. Property tests have no deadline for a single example: the machine is shared, and a slow example is no
+bug. Every day they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long`
+looks for new ones, thirty times as hard.
 """
 
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.effort import EVERYDAY_EXAMPLES
 
-_WHOLE_SYSTEM_DIRS = tuple(Path(__file__).parent / name for name in ("e2e", "chaos"))
+_TESTS = Path(__file__).parent
+_WHOLE_SYSTEMS = ("e2e", "chaos")
 
 
 def pytest_configure() -> None:
@@ -32,11 +35,21 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("quarterdeck")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks everything that starts whole systems and groups it for `--dist loadgroup`."""
+    """Marks everything that starts whole systems."""
     for item in items:
-        for directory in _WHOLE_SYSTEM_DIRS:
-            if item.path.is_relative_to(directory):
-                item.add_marker(pytest.mark.e2e)
-                item.add_marker(pytest.mark.xdist_group(directory.name))
+        if any(item.path.is_relative_to(_TESTS / name) for name in _WHOLE_SYSTEMS):
+            item.add_marker(pytest.mark.e2e)
+
+
+class _OneWorkerPerSystem(LoadScopeScheduling):
+    """The tests of a directory that starts whole systems stay on one worker; all others go where there is room."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        directory = nodeid.removeprefix("tests/").partition("/")[0]
+        return directory if directory in _WHOLE_SYSTEMS else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Instead of xdist_group, whose marks xdist 3.8 cannot hand to its scheduler under pytest 9.2."""
+    return _OneWorkerPerSystem(config, log)
