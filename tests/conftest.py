@@ -6,11 +6,14 @@ bug. Every day they try the same examples, so that a change is judged by what it
 looks for new ones, thirty times as hard.
 """
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.effort import EVERYDAY_EXAMPLES
@@ -33,6 +36,17 @@ def pytest_configure() -> None:
         phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
     )
     hypothesis.settings.load_profile("quarterdeck")
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For tests that call `configure`: what it sets is the process's, and would outlive the test's stderr."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

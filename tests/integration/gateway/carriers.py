@@ -50,15 +50,17 @@ async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[
     cert, key, port_file = directory / "server.pem", directory / "server.key", directory / "port"
     cert.write_bytes(server.certificate_pem)
     key.write_bytes(server.key_pem)
-    gateway_id = f"gw-{carrier}"
+    name = f"gw-{carrier}"
     ready = asyncio.Event()
     ctx = _context(bus, ready)
-    running = asyncio.create_task(_service(carrier, gateway_id, cert, key, port_file).run(ctx))
+    running = asyncio.create_task(_service(carrier, name, cert, key, port_file).run(ctx))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if running.done():
         running.result()
+    await ctx.registry.gateways.watch()
+    [gateway_id] = (key for key in ctx.registry.gateways.current if key.startswith(name))
     gateway = Station(carrier, gateway_id, ctx, int(port_file.read_text()), authority.certificate_pem)
     try:
         yield gateway
@@ -72,7 +74,7 @@ async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[
     assert not ctx.tasks.crashed.done(), ctx.tasks.crashed
 
 
-def _service(carrier: Carrier, gateway_id: str, cert: Path, key: Path, port_file: Path) -> Service:
+def _service(carrier: Carrier, name: str, cert: Path, key: Path, port_file: Path) -> Service:
     if carrier is Carrier.QUIC:
         quic = QuicGatewaySettings(
             cert=cert,
@@ -80,12 +82,12 @@ def _service(carrier: Carrier, gateway_id: str, cert: Path, key: Path, port_file
             host="127.0.0.1",
             port=0,
             port_file=port_file,
-            gateway_id=gateway_id,
+            gateway_id=name,
             drain_ms=200,
         )
         return QuicGateway(quic)
     grpc = GrpcGatewaySettings(
-        cert=cert, key=key, host="127.0.0.1", port=0, port_file=port_file, gateway_id=gateway_id, drain_ms=200
+        cert=cert, key=key, host="127.0.0.1", port=0, port_file=port_file, gateway_id=name, drain_ms=200
     )
     return GrpcGateway(grpc)
 

@@ -76,6 +76,7 @@ def test_default_agent_id_fits_the_pattern() -> None:
     assert ID_PATTERN.match(default_agent_id())
 
 
+@pytest.mark.usefixtures("logging_restored")
 def test_wrong_arguments_end_with_the_usage_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code = main(["--server", "nowhere", "--data-dir", str(tmp_path)])
 

@@ -1,23 +1,11 @@
 """What logs must never hold."""
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 import structlog
 
 from quarterdeck.core.logging import Format, configure
 
-
-@pytest.fixture(autouse=True)
-def _logging_restored() -> Iterator[None]:
-    """What `configure` sets is the process's."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 
 @pytest.mark.parametrize("fmt", ["json", "console"])
