@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from quarterdeck.api.service import ApiService
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.contracts.orders import DispatchChunk
 from quarterdeck.core.clock import SystemClock
@@ -14,7 +16,7 @@ from quarterdeck.core.rebuild import StateKeeper
 from quarterdeck.embedded.nats_server import NatsServer
 from quarterdeck.embedded.redis_server import RedisServer
 from quarterdeck.testing.eventually import eventually
-from tests.integration.api.deck import Deck, brokers, running_api
+from tests.integration.api.deck import TOKEN, Deck, brokers, context_of, running_api
 
 ASK: dict[str, Any] = {"client_id": "a1", "command_type": "x", "timeout": 600}
 KEY = {"Idempotency-Key": "once"}
@@ -56,6 +58,34 @@ async def test_without_nats_a_command_is_503_with_its_id_and_is_sent_when_nats_i
     await eventually(accepted, within_s=40)
     chunks = [chunk for chunk in await own.queued() if isinstance(chunk, DispatchChunk)]
     assert [item.command_id for chunk in chunks for item in chunk.items].count(body["command_id"]) == 1
+
+
+async def test_a_replica_that_is_starting_says_so_and_refuses_no_token(
+    nats_server: NatsServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """S0-35: with NATS away nothing is in memory, neither tokens nor agents."""
+    port_file = tmp_path / "api.port"
+    async with brokers(nats_server.url, redis_server.url) as deck:
+        await deck.agent("a1")
+        ctx = context_of(deck.bus, deck.store, "api")
+        await nats_server.kill()
+        service = asyncio.create_task(ApiService(ApiSettings(port=0, port_file=port_file)).run(ctx))
+        try:
+            await eventually(lambda: port_file.exists() and bool(port_file.read_text().strip()))
+            deck.http.base_url = httpx.URL(f"http://127.0.0.1:{port_file.read_text().strip()}")
+            deck.http.headers["Authorization"] = f"Bearer {TOKEN}"
+            early = await deck.http.post("/api/command", json=ASK)
+            assert (early.status_code, early.json()["code"]) == (503, "unavailable")
+            assert "retry-after" in early.headers
+            assert (await deck.http.get("/health/live")).status_code == 200
+            await nats_server.start()
+            await eventually(lambda: ctx.health.snapshot().ready, within_s=40)
+            assert (await deck.http.post("/api/command", json=ASK)).status_code == 202
+        finally:
+            ctx.stopping.set()
+            await service
+            await ctx.tasks.close()
+            await ctx.registry.close()
 
 
 async def test_without_redis_everything_is_503_until_it_is_back(own: Deck, redis_server: RedisServer) -> None:

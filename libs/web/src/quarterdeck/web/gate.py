@@ -1,6 +1,7 @@
 """The outermost ASGI layer of both HTTP services: who is it, which trace does it belong to, how did it end.
 
-Owns authentication, so that no route can forget it; what the caller may do is decided behind it (operations.py).
+Owns authentication, so that no route can forget it; what the caller may do is decided behind it (operations.py). Until
+the registry is in memory it knows no token and no agent, and says 503: a restart must not look like a refusal.
 """
 
 import re
@@ -11,8 +12,9 @@ from urllib.parse import parse_qs
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from quarterdeck.contracts.errors import NotAuthenticated, QuarterdeckError
+from quarterdeck.contracts.errors import NotAuthenticated, QuarterdeckError, Unavailable
 from quarterdeck.core import metrics, telemetry
+from quarterdeck.core.runtime import Health
 from quarterdeck.web.problems import MEDIA_TYPE, Problem
 from quarterdeck.web.tickets import Tickets
 from quarterdeck.web.tokens import Authenticator, Principal
@@ -29,6 +31,7 @@ class Gate:
         application: ASGIApp,
         authenticator: Authenticator,
         tickets: Tickets,
+        health: Health,
         *,
         public_paths: frozenset[str],
         ticket_paths: re.Pattern[str],
@@ -37,6 +40,7 @@ class Gate:
         self.application = application
         self._authenticator = authenticator
         self._tickets = tickets
+        self._health = health
         self._public_paths = public_paths
         self._ticket_paths = ticket_paths
         self._problem = problem
@@ -70,6 +74,8 @@ class Gate:
 
     async def _principal(self, scope: Any, headers: dict[bytes, bytes]) -> Principal:
         """Raises NotAuthenticated, Unavailable."""
+        if not self._health.started:
+            raise Unavailable(f"{self._health.service} is starting", retry_after_s=1)
         authorization = headers.get(b"authorization")
         if authorization is None and scope["query_string"] and self._ticket_paths.fullmatch(scope["path"]):
             ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")

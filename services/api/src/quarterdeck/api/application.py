@@ -56,6 +56,7 @@ def api_application(parts: Parts) -> ASGIApp:
         litestar,
         Authenticator(parts.registry, parts.clock),
         parts.tickets,
+        parts.health,
         public_paths=OPERATIONS.public_paths,
         ticket_paths=_TICKET_PATHS,
         problem=api_problem,

@@ -67,6 +67,7 @@ class BroadcasterService:
             litestar,
             Authenticator(ctx.registry, ctx.clock),
             Tickets(ctx.registry, ctx.clock),
+            ctx.health,
             public_paths=OPERATIONS.public_paths,
             ticket_paths=WATCH_PATHS,
             problem=problem_for_path,

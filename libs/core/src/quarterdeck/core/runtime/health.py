@@ -33,6 +33,11 @@ class Health:
         """Ask `check` at every snapshot; it must be quick and do no I/O."""
         self._checks[name] = check
 
+    @property
+    def started(self) -> bool:
+        """What the service holds in memory was loaded. Stays true."""
+        return self._ready
+
     def mark_ready(self) -> None:
         self._ready = True
 
