@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from quarterdeck.agent.ports import ExecutorPort
 from quarterdeck.contracts.ids import new_id
+from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
 Key = tuple[str, int]
@@ -149,6 +150,10 @@ class Conversation:
                     self._reader.result()
                 self._news.clear()
                 await self._news.wait()
+
+    async def until_window_is_full(self, key: Key) -> None:
+        """Of one command that prints a lot. The last chunk is left out when it does not fit as a whole."""
+        await self.until(lambda: len(self.stdout(key)) > self.window_bytes - OUTPUT_CHUNK_BYTES)
 
     async def result(self, key: Key, *, timeout_s: float = 45) -> pb.Result:
         await self.until(lambda: bool(self.of(key, pb.Result)), timeout_s=timeout_s)

@@ -10,7 +10,6 @@ import msgspec
 from structlog.testing import capture_logs
 
 from quarterdeck.agent.executor.service import Executor
-from quarterdeck.agent.executor.streams import RETAINED_BYTES
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -86,7 +85,7 @@ async def test_spool_that_cannot_be_written_makes_the_child_wait(
     done = tmp_path / "done"
     with largest_file(200_000):
         key = await link.shell(f"head -c 4000000 /dev/zero; touch {done}")
-        await link.until(lambda: len(link.stdout(key)) >= RETAINED_BYTES)
+        await link.until_window_is_full(key)
         await asyncio.sleep(2.5)  # longer than it takes until output counts as stuck
         spooled = [path.stat().st_size for path in settings.spool_dir.iterdir()]
         assert not done.exists()

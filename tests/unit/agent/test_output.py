@@ -37,7 +37,7 @@ async def test_unacknowledged_output_stops_at_the_streams_limit_and_the_child_bl
     link.ack_output = False
     done = tmp_path / "done"
     key = await link.shell(f"head -c 3000000 /dev/zero; touch {done}")
-    await link.until(lambda: len(link.stdout(key)) >= RETAINED_BYTES)
+    await link.until_window_is_full(key)
     await asyncio.sleep(0.1)
 
     assert len(link.stdout(key)) <= RETAINED_BYTES + 64 * 1024

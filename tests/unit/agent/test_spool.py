@@ -27,7 +27,7 @@ async def test_child_goes_on_while_nobody_takes_its_output(
     link.ack_output = False
     done = tmp_path / "done"
     key = await link.shell(f"head -c {SIZE_BYTES} /dev/urandom; touch {done}")
-    await link.until(lambda: len(link.stdout(key)) >= RETAINED_BYTES)
+    await link.until_window_is_full(key)
     await link.cut()
     while not done.exists():  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.01)
@@ -50,7 +50,7 @@ async def test_spooled_output_outlives_the_executor(
     """I4: memory, then disk, in the stream's order."""
     link.ack_output = False
     key = await link.shell(f"head -c {SIZE_BYTES} /dev/urandom | tee {tmp_path}/printed")
-    await link.until(lambda: len(link.stdout(key)) >= RETAINED_BYTES)
+    await link.until_window_is_full(key)
     while settings.journal_dir.exists() and not any(  # noqa: ASYNC110 - the end is only to be seen in the journal
         b"\xa6" in path.read_bytes() and path.stat().st_size > RETAINED_BYTES
         for path in settings.journal_dir.iterdir()
