@@ -1,6 +1,17 @@
 """Durable records of agents and of the secrets that open our doors. Kept in the registry, never in Redis."""
 
+from enum import StrEnum
+
 import msgspec
+
+
+class Dialect(StrEnum):
+    """The protocol that an agent speaks."""
+
+    NATIVE = "native"
+    AGENT_SERVICE = "agent_service"
+    DEEPFLOW = "deepflow"
+    QUICFLOW = "quicflow"
 
 
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="agent/1"):
@@ -8,9 +19,10 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     tenant: str
     agent_id: str
-    public_key: bytes
-    """Ed25519, 32 bytes raw. Made on the agent; the private half never leaves it."""
+    public_key: bytes = b""
+    """Ed25519, 32 bytes raw. Made on the agent; the private half never leaves it. Empty for other dialects."""
     name: str
+    dialect: Dialect = Dialect.NATIVE
     labels: dict[str, str] = {}
     """What the agent says of itself, with `bound_labels` over it."""
     bound_labels: dict[str, str] = {}
@@ -24,6 +36,22 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     enrolled_at_ms: int = 0
     last_seen_ms: int = 0
     revoked: bool = False
+
+
+class AgentIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="agent_identity/1"):
+    """Value in QD_TOKENS under `identity.<SHA-256 of dialect and identity, hex>`: which agent a foreign name means.
+
+    A name means one agent on the whole installation, because a foreign agent cannot say its tenant.
+    """
+
+    tenant: str
+    agent_id: str
+    dialect: Dialect
+    identity: str
+    """The name in the dialect: vps_db_id in decimal, `ip-mac`, or client_id."""
+    created_at_ms: int
+    secret_sha256: bytes = b""
+    """agent_service: SHA-256 of the secret that every message must carry."""
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="api_token/1"):

@@ -3,14 +3,17 @@
 Parts are checked against the id pattern, so a key is always a valid subject with a known number of tokens.
 """
 
+import hashlib
 from typing import Final, NamedTuple
 
+from quarterdeck.contracts.agents import Dialect
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.ids import check_id
 
 _API: Final = "api"
 _JOIN: Final = "join"
 _TICKET: Final = "ticket"
+_IDENTITY: Final = "identity"
 
 
 class AgentKey(NamedTuple):
@@ -51,6 +54,11 @@ def join_token_key(secret_hash: str) -> str:
 def ticket_key(ticket_hash: str) -> str:
     """`ticket_hash`: SHA-256 of the ticket, hex."""
     return f"{_TICKET}.{check_id(ticket_hash, 'ticket_hash')}"
+
+
+def identity_key(dialect: Dialect, identity: str) -> str:
+    """`identity`: an agent's name in its own protocol, any text."""
+    return f"{_IDENTITY}.{hashlib.sha256(f'{dialect}:{identity}'.encode()).hexdigest()}"
 
 
 def is_api_token_key(key: str) -> bool:

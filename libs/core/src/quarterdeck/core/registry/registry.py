@@ -1,6 +1,6 @@
 """The tables of the registry over one bus. Made by the runtime; each service watches the tables that it needs."""
 
-from quarterdeck.contracts.agents import AgentRecord, ApiToken, JoinToken, WatchTicket
+from quarterdeck.contracts.agents import AgentIdentity, AgentRecord, ApiToken, JoinToken, WatchTicket
 from quarterdeck.contracts.links import GatewayLease, LinkRecord
 from quarterdeck.contracts.streams import AGENTS, GATEWAYS, LINKS, TOKENS
 from quarterdeck.core.bus import Bus
@@ -15,8 +15,8 @@ class Registry:
         self.agents: Table[AgentRecord] = Table(bus, AGENTS, AgentRecord)
         self.links: Table[LinkRecord] = Table(bus, LINKS, LinkRecord)
         self.gateways: Table[GatewayLease] = Table(bus, GATEWAYS, GatewayLease)
-        self.tokens: Table[ApiToken | JoinToken | WatchTicket] = Table(
-            bus, TOKENS, ApiToken | JoinToken | WatchTicket
+        self.tokens: Table[ApiToken | JoinToken | WatchTicket | AgentIdentity] = Table(
+            bus, TOKENS, ApiToken | JoinToken | WatchTicket | AgentIdentity
         )
 
     async def close(self) -> None:
