@@ -22,7 +22,6 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     public_key: bytes = b""
     """Ed25519, 32 bytes raw. Made on the agent; the private half never leaves it. Empty for other dialects."""
     name: str
-    dialect: Dialect = Dialect.NATIVE
     labels: dict[str, str] = {}
     """What the agent says of itself, with `bound_labels` over it."""
     bound_labels: dict[str, str] = {}
@@ -32,10 +31,16 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Command types that the agent executes."""
     guests: tuple[str, ...] = ()
     aliases: dict[str, str] = {}
+    """Its names in other protocols, by Dialect. Empty for agents of ours."""
     version: str = ""
     enrolled_at_ms: int = 0
     last_seen_ms: int = 0
     revoked: bool = False
+
+    @property
+    def dialect(self) -> Dialect:
+        """The protocol it speaks."""
+        return Dialect(next(iter(self.aliases), Dialect.NATIVE))
 
 
 class AgentIdentity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="agent_identity/1"):
