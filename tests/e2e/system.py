@@ -16,7 +16,7 @@ import httpx_sse
 
 from quarterdeck.testing.eventually import eventually
 
-READY_WITHIN_S = 60
+READY_WITHIN_S = 120
 """A bound for a broken start, not an expectation."""
 
 TERMINAL = {"SUCCESS", "FAILURE", "TERMINATED", "AGENT_UNREACHABLE", "AGENT_REJECTED"}

@@ -43,7 +43,7 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     launch: Callable[[], Launch]
     """Called before each start: ports may have changed since the last one."""
     death_signal: signal.Signals = signal.SIGKILL
-    ready_timeout_s: float = 30.0
+    ready_timeout_s: float = 60.0
     stop_grace_s: float = 10.0
     """For a drain; longer is answered with SIGKILL."""
 
