@@ -15,6 +15,7 @@ PROTOS_DIR = ROOT / "protos"
 
 GENERATED: dict[str, Path] = {
     "quarterdeck/agent/v1/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/agent_v1",
+    "deepflow/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/deepflow",
 }
 """Proto file, relative to protos/, and the package directory of its code."""
 
