@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from quarterdeck.api.completions import Completions
 from quarterdeck.api.fleet import Fleet
-from quarterdeck.api.halts import Halts
 from quarterdeck.api.intake import Intake
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
+from quarterdeck.core.halts import Halts
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster, Registry
 from quarterdeck.core.runtime import Health

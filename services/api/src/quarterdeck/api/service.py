@@ -7,10 +7,10 @@ import structlog
 from quarterdeck.api.application import api_application
 from quarterdeck.api.completions import Completions
 from quarterdeck.api.fleet import Fleet
-from quarterdeck.api.halts import Halts
 from quarterdeck.api.intake import Intake
 from quarterdeck.api.parts import Parts
 from quarterdeck.api.settings import ApiSettings
+from quarterdeck.core.halts import Halts
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster
 from quarterdeck.core.runtime import ServiceContext, Wants

@@ -6,5 +6,4 @@ specs.py         options of a request → CommandSpec, every limit checked
 targets.py       which machines
 commands.py      a single command → NewCommand
 batches.py       many targets → NewBatch, in chunks
-stops.py         messages that ask for an end
 """

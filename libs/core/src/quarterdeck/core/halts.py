@@ -1,19 +1,21 @@
 """Asking for an end: of a command, of a child of a batch, of a whole batch. Asking twice is asking once.
 
-Owns the order of script and publish, as intake.py does for creation. Called by the terminate routes.
+Owns the order of script and publish. Called by the api's terminate routes and by the broadcaster's WebSocket.
 """
 
 from typing import Final
 
 import structlog
 
-from quarterdeck.api.handlers.stops import stop_batch, stop_command
+from quarterdeck.contracts import codec, subjects
+from quarterdeck.contracts.commands import Lane
 from quarterdeck.contracts.errors import NotFound, Unavailable
 from quarterdeck.contracts.ids import child_id
+from quarterdeck.contracts.orders import TerminateRequest
 from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL, BatchState, CommandState
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
-from quarterdeck.core.store import BatchView, Child, CommandView, Move, Store, Verdict
+from quarterdeck.core.store import BatchView, Child, CommandView, Move, RawEntry, Store, Verdict
 
 log = structlog.get_logger()
 
@@ -37,13 +39,13 @@ class Halts:
             if state in TERMINAL or state is CommandState.TERMINATING:
                 return state
             move = Move(view.command_id, attempt, CommandState.TERMINATING, self._clock.now_ms())
-            written = await self._store.apply([move], [stop_command(tenant, view.command_id, attempt)])
+            written = await self._store.apply([move], [_stop_command(tenant, view.command_id, attempt)])
             await self._relay.publish(written.entries, subject_id=view.command_id)
             outcome = written.outcomes[0]
             if outcome.state is None:
                 raise NotFound("no such command", field="command_id")
             if outcome.verdict is Verdict.APPLIED:
-                log.info("api.command_stop_requested", command_id=view.command_id)
+                log.info("halts.command_stop_requested", command_id=view.command_id)
                 return outcome.state
             attempt, state = outcome.attempt, outcome.state
         raise Unavailable(f"{view.command_id} kept changing")
@@ -78,9 +80,22 @@ class Halts:
 
     async def batch(self, tenant: str, batch_id: str) -> BatchState:
         """Asks for the end of all unfinished children. Raises NotFound, NotConfirmed, Unavailable."""
-        written = await self._store.terminate_batch(tenant, batch_id, [stop_batch(tenant, batch_id)])
+        written = await self._store.terminate_batch(tenant, batch_id, [_stop_batch(tenant, batch_id)])
         if written.batch_state is None:
             raise NotFound("no such batch", field="batch_command_id")
         await self._relay.publish(written.entries, subject_id=batch_id)
-        log.info("api.batch_stop_requested", batch_id=batch_id)
+        log.info("halts.batch_stop_requested", batch_id=batch_id)
         return written.batch_state
+
+
+def _stop_command(tenant: str, command_id: str, attempt: int) -> RawEntry:
+    """Takes the urgent lane: a stop must not queue behind what it stops."""
+    message = TerminateRequest(tenant=tenant, command_id=command_id)
+    return RawEntry(
+        subjects.command(tenant, Lane.URGENT), f"{command_id}-terminate-{attempt}", codec.encode(message)
+    )
+
+
+def _stop_batch(tenant: str, batch_id: str) -> RawEntry:
+    message = TerminateRequest(tenant=tenant, batch_id=batch_id)
+    return RawEntry(subjects.command(tenant, Lane.URGENT), f"{batch_id}-terminate", codec.encode(message))
