@@ -16,6 +16,7 @@ PROTOS_DIR = ROOT / "protos"
 GENERATED: dict[str, Path] = {
     "quarterdeck/agent/v1/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/agent_v1",
     "deepflow/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/deepflow",
+    "quic/backbone/v1/backbone.proto": ROOT / "libs/wire/src/quarterdeck/wire/backbone_v1",
 }
 """Proto file, relative to protos/, and the package directory of its code."""
 

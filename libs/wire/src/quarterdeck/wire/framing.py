@@ -1,7 +1,8 @@
 """Where one frame ends and the next begins, on carriers that are plain byte streams (QUIC). Does no I/O.
 
 A frame travels behind its length: four bytes, big-endian. gRPC keeps message borders itself and needs none of
-this. Called by the QUIC carriers of the agent and of the gateway.
+this. Called by the QUIC carriers of the agent and of the gateway. The quicflow protocol has the same frames and a
+larger limit.
 """
 
 from typing import Final
@@ -22,15 +23,15 @@ class FrameError(DecodeError):
 
     code = "bad_frame"
 
-    def __init__(self, length: int) -> None:
-        super().__init__(f"a frame has 1 to {MAX_FRAME_BYTES} bytes, not {length}")
+    def __init__(self, length: int, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        super().__init__(f"a frame has 1 to {max_frame_bytes} bytes, not {length}")
         self.length = length
 
 
-def encode(frame: bytes) -> bytes:
-    """`frame` behind its length. Raises FrameError when it is empty or longer than MAX_FRAME_BYTES."""
-    if not 0 < len(frame) <= MAX_FRAME_BYTES:
-        raise FrameError(len(frame))
+def encode(frame: bytes, max_frame_bytes: int = MAX_FRAME_BYTES) -> bytes:
+    """`frame` behind its length. Raises FrameError when it is empty or longer than `max_frame_bytes`."""
+    if not 0 < len(frame) <= max_frame_bytes:
+        raise FrameError(len(frame), max_frame_bytes)
     return len(frame).to_bytes(LENGTH_BYTES) + frame
 
 
@@ -40,7 +41,8 @@ class FrameDecoder:
     Holds at most one unfinished frame and the piece it was last fed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._buffer = bytearray()
         self._start = 0
 
@@ -52,7 +54,7 @@ class FrameDecoder:
     def feed(self, piece: bytes) -> list[bytes]:
         """The frames that `piece` completed, in order.
 
-        Raises FrameError as soon as a length is 0 or above MAX_FRAME_BYTES, before any of that frame is kept.
+        Raises FrameError as soon as a length is 0 or above the limit, before any of that frame is kept.
         The frames before the broken one are lost with the link, which the caller closes.
         """
         self._buffer += piece
@@ -69,8 +71,8 @@ class FrameDecoder:
         if len(self._buffer) < body:
             return None
         length = int.from_bytes(self._buffer[self._start : body])
-        if not 0 < length <= MAX_FRAME_BYTES:
-            raise FrameError(length)
+        if not 0 < length <= self._max_frame_bytes:
+            raise FrameError(length, self._max_frame_bytes)
         end = body + length
         if len(self._buffer) < end:
             return None
