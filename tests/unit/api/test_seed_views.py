@@ -4,10 +4,12 @@ import msgspec
 
 from quarterdeck.api.output_log import Extent
 from quarterdeck.api.routes.output import Span, parse_range
-from quarterdeck.api.views import seed0, seed4
+from quarterdeck.api.views import seed0
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core.store import CommandView, StreamView
+from quarterdeck.web.fates import error_of
+from quarterdeck.web.tasks import STATUS_OF, task
 
 VIEW = CommandView(
     command_id="c1",
@@ -35,15 +37,15 @@ def test_every_state_has_a_status_in_both_seeds() -> None:
         view = with_(state=state)
         assert seed0.status_of(view) in seed0.STATES_OF
         assert state in seed0.STATES_OF[seed0.status_of(view)]
-        assert seed4.task(view, str).status == seed4.STATUS_OF[state]
+        assert task(view, str).status == STATUS_OF[state]
 
 
 def test_what_ran_out_of_time_without_proof_is_a_timeout_for_seed_0() -> None:
     """S0-19"""
     view = with_(state=CommandState.OUTCOME_UNKNOWN, reason="deadline")
-    assert (seed0.status_of(view), seed0.error_of(view)) == ("timeout", "promise timeout")
+    assert (seed0.status_of(view), error_of(view)) == ("timeout", "promise timeout")
     other = with_(state=CommandState.OUTCOME_UNKNOWN, reason="executor_died")
-    assert (seed0.status_of(other), seed0.error_of(other)) == ("failed", "outcome unknown")
+    assert (seed0.status_of(other), error_of(other)) == ("failed", "outcome unknown")
 
 
 def test_a_fresh_command_has_exactly_the_seeds_members_and_its_state() -> None:
@@ -64,20 +66,20 @@ def test_a_fresh_command_has_exactly_the_seeds_members_and_its_state() -> None:
 def test_a_failure_tells_why_in_the_words_at_hand() -> None:
     """S0-20"""
     failed = {"state": CommandState.FAILED}
-    assert seed0.error_of(with_(**failed, error="disk full", exit_code=1)) == "disk full"
-    assert seed0.error_of(with_(**failed, exit_code=2)) == "exit status 2"
-    assert seed0.error_of(with_(**failed, signal=9)) == "killed by signal 9"
-    assert seed0.error_of(with_(**failed, reason="spawn_failed")) == "spawn_failed"
+    assert error_of(with_(**failed, error="disk full", exit_code=1)) == "disk full"
+    assert error_of(with_(**failed, exit_code=2)) == "exit status 2"
+    assert error_of(with_(**failed, signal=9)) == "killed by signal 9"
+    assert error_of(with_(**failed, reason="spawn_failed")) == "spawn_failed"
 
 
 def test_a_summary_has_whole_lines_only() -> None:
     """S4-4"""
     cut = with_(stdout=StreamView(length=9_000, tail=b"half\none\ntwo"))
-    assert seed4.task(cut, str).output_stream_summary == ["one", "two"]
+    assert task(cut, str).output_stream_summary == ["one", "two"]
     whole = with_(stdout=StreamView(length=12, tail=b"half\none\ntwo"))
-    assert seed4.task(whole, str).output_stream_summary == ["half", "one", "two"]
+    assert task(whole, str).output_stream_summary == ["half", "one", "two"]
     endless = with_(stdout=StreamView(length=9_000, tail=b"no line break at all"))
-    assert seed4.task(endless, str).output_stream_summary == ["no line break at all"]
+    assert task(endless, str).output_stream_summary == ["no line break at all"]
 
 
 def test_ranges_stay_within_what_is_stored() -> None:

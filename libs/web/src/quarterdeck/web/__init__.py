@@ -1,6 +1,6 @@
 """What both HTTP services share: the server, who may come in, and how errors look.
 
-Knows no command and no batch; the api and the broadcaster bring their routes.
+The api and the broadcaster bring their routes; of commands and batches it knows only how the seeds word them.
 
     server.py       uvicorn inside a service's life
     gate.py         outermost ASGI layer: trace context, authentication
@@ -9,6 +9,8 @@ Knows no command and no batch; the api and the broadcaster bring their routes.
     problems.py     errors → RFC 9457 problem documents
     body.py         request bodies with a limit
     answers.py      responses at little cost; leaving.py and stalling.py: clients that go, clients that stop reading
+    tasks.py        seed 4's statuses and bodies; fates.py: how an end is worded
+    sockets.py      WebSockets: how one is refused, which close codes there are
     watch.py        which paths are watched; openapi.py: the document of all
     application.py  Litestar, put together from all of the above
 """

@@ -21,6 +21,7 @@ from quarterdeck.web.answers import Answer
 from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body, decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
+from quarterdeck.web.tasks import STATUS_OF
 
 log = structlog.get_logger()
 
@@ -115,7 +116,7 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         answer = seed4.StoppingTask(
             batch_command_id=view.batch_id,
             child_command_id=command_id,
-            status=seed4.STATUS_OF[state],
+            status=STATUS_OF[state],
             message=stop_message(state),
         )
         return Answer(msgspec.json.encode(answer), status=202)

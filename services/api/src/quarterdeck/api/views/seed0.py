@@ -16,12 +16,10 @@ from quarterdeck.contracts.events import rfc3339
 from quarterdeck.contracts.limits import PRIORITY_DEFAULT
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.core.store import CommandView, StreamView
+from quarterdeck.web.fates import error_of, ran_out
 
 SENT_MESSAGE: Final = "Command sent successfully"
 _NS_PER_MS: Final = 1_000_000
-_DEADLINE: Final = "deadline"
-"""Reason that the store gives when a command's time ran out in a state that proves nothing."""
-
 STATES_OF: Final[dict[str, tuple[S, ...]]] = {
     "pending": (S.PENDING, S.WAITING, S.SENT),
     "executing": (S.ACCEPTED, S.EXECUTING, S.TERMINATING),
@@ -168,41 +166,12 @@ def states_filter(status: str | None) -> tuple[S, ...]:
 
 def status_of(view: CommandView) -> str:
     """pending, executing, completed, failed or timeout (S0-6)."""
-    if view.state is S.OUTCOME_UNKNOWN and view.reason == _DEADLINE:
-        return "timeout"
-    return status_of_state(view.state)
+    return "timeout" if ran_out(view) else status_of_state(view.state)
 
 
 def status_of_state(state: S) -> str:
     """As `status_of`, where nothing but the state is known."""
     return _STATUS_OF[state]
-
-
-def error_of(view: CommandView) -> str:
-    """The seed's error text; empty unless the command ended badly (S0-18 … S0-20)."""
-    if status_of(view) == "timeout":
-        return "promise timeout"
-    match view.state:
-        case S.FAILED:
-            return view.error or _how_it_failed(view)
-        case S.TERMINATED:
-            return "terminated"
-        case S.UNREACHABLE:
-            return f"client not connected: {view.target}"
-        case S.REJECTED | S.EXPIRED | S.SKIPPED:
-            return view.error or view.state.value
-        case S.OUTCOME_UNKNOWN:
-            return "outcome unknown"
-        case _:
-            return ""
-
-
-def _how_it_failed(view: CommandView) -> str:
-    if view.signal is not None:
-        return f"killed by signal {view.signal}"
-    if view.exit_code is not None:
-        return f"exit status {view.exit_code}"
-    return view.reason or "failed"
 
 
 def _stream(view: StreamView) -> Stream | None:
