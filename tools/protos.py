@@ -15,6 +15,7 @@ PROTOS_DIR = ROOT / "protos"
 
 GENERATED: dict[str, Path] = {
     "quarterdeck/agent/v1/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/agent_v1",
+    "agent_service/agent_service.proto": ROOT / "libs/wire/src/quarterdeck/wire/agent_service",
     "deepflow/agent.proto": ROOT / "libs/wire/src/quarterdeck/wire/deepflow",
     "quic/backbone/v1/backbone.proto": ROOT / "libs/wire/src/quarterdeck/wire/backbone_v1",
 }
