@@ -40,6 +40,8 @@ class SpecDocument(_Payload, frozen=True, kw_only=True):
     retry: dict[str, int] = {}
     max_output_bytes: int | None = None
     """Kept of each stream. Absent: the default of 256 MiB."""
+    depends_on: list[str] = []
+    """Commands and batches that had to succeed first."""
 
 
 class CommandAccepted(_OfCommand, frozen=True, kw_only=True):
@@ -51,6 +53,10 @@ class CommandAccepted(_OfCommand, frozen=True, kw_only=True):
     guest: str | None = None
     idempotency_key: str | None = None
     body_hash: str | None = None
+    session_id: str | None = None
+    """Of the conversation that it belongs to; then `agent_id` is `*` until somebody gets it."""
+    round: int | None = None
+    """Its number in the session."""
 
 
 class CommandMoved(_OfCommand, frozen=True, kw_only=True):
@@ -148,6 +154,47 @@ class AgentEvent(_Payload, frozen=True, kw_only=True):
     """Why it ended; a LinkEnd."""
 
 
+class AgentRefused(_Payload, frozen=True, kw_only=True):
+    """A gateway turned away an agent of another protocol. The aggregate is the name that it gave, not an agent."""
+
+    dialect: str
+    identity: str
+    """What it called itself, as the dialect writes it."""
+    peer: str
+    """Address that it came from."""
+    reason: str
+    """`unknown_identity`, `wrong_secret` or `revoked`."""
+    agent_id: str | None = None
+    """Whom the name means, where somebody registered it."""
+    unreported: int | None = None
+    """Refusals of this name since the event before, which had none of their own."""
+
+
+class SessionCreated(_Payload, frozen=True, kw_only=True):
+    """A conversation began. The aggregate is the session."""
+
+    session_id: str
+    owner: str
+
+
+class SessionRoundCreated(_Payload, frozen=True, kw_only=True):
+    """A session's command was received, with the round that it makes: seed 3's domain event. Correlated by command."""
+
+    session_id: str
+    aggregate_type: str
+    """`Session`."""
+    event_type: str
+    """Seed 3's name: `<Scope>.Session.Command.Received`."""
+    command_id: str
+    command_type: str
+    payload: str
+    """JSON text, or what the serializer in use made of it."""
+    round: int
+    """From 1, without gaps."""
+    owner: str
+    session_created_at_ms: int
+
+
 PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     events.COMMAND_ACCEPTED: CommandAccepted,
     "command.waiting": CommandMoved,
@@ -162,10 +209,13 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     events.BATCH_PROGRESSED: BatchMoved,
     events.BATCH_TERMINATING: BatchMoved,
     events.BATCH_COMPLETED: BatchMoved,
+    events.SESSION_CREATED: SessionCreated,
+    events.SESSION_ROUND_CREATED: SessionRoundCreated,
     "agent.enrolled": AgentEvent,
     "agent.connected": AgentEvent,
     "agent.disconnected": AgentEvent,
-    "agent.revoked": AgentEvent,
+    events.AGENT_REVOKED: AgentEvent,
+    events.AGENT_REFUSED: AgentRefused,
 }
 """Every event type that `qd.event.>` carries, with what its `data` holds."""
 

@@ -15,6 +15,7 @@ from quarterdeck.contracts import subjects
 COMMAND: Final = "command"
 BATCH: Final = "batch"
 AGENT: Final = "agent"
+SESSION: Final = "session"
 
 COMMAND_ACCEPTED: Final = "command.accepted"
 COMMAND_ATTEMPT_FAILED: Final = "command.attempt_failed"
@@ -23,6 +24,10 @@ BATCH_CREATED: Final = "batch.created"
 BATCH_PROGRESSED: Final = "batch.progressed"
 BATCH_TERMINATING: Final = "batch.terminating"
 BATCH_COMPLETED: Final = "batch.completed"
+SESSION_CREATED: Final = "session.created"
+SESSION_ROUND_CREATED: Final = "session.round_created"
+AGENT_REVOKED: Final = "agent.revoked"
+AGENT_REFUSED: Final = "agent.refused"
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

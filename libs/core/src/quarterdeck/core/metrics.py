@@ -70,6 +70,18 @@ LINK_TIMEOUTS: Final = Counter(
 UNDECODABLE_FRAMES: Final = Counter(
     "undecodable_frames_total", "Frames that closed their link.", ["carrier"], registry=REGISTRY
 )
+FENCED_MESSAGES: Final = Counter(
+    "fenced_messages_total",
+    "Messages of agents of other protocols that belong to no command of their link.",
+    ["dialect"],
+    registry=REGISTRY,
+)
+AGENTS_REFUSED: Final = Counter(
+    "agents_refused_total",
+    "Agents of other protocols that were turned away.",
+    ["dialect", "reason"],
+    registry=REGISTRY,
+)
 OUTPUT_BYTES: Final = Counter("output_bytes_total", "Output stored.", ["stream"], registry=REGISTRY)
 
 # Bus and store.

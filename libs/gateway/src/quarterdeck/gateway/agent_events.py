@@ -1,8 +1,8 @@
-"""agent.enrolled, agent.connected, agent.disconnected: told to the world on QD_FEED, in bursts.
+"""agent.enrolled, agent.connected, agent.disconnected, agent.refused: told to the world on QD_FEED, in bursts.
 
 An agent's version is the revision of its link record, which grows with every connect and disconnect, whichever gateway
 writes it. `agent.enrolled` is told with the first connect after the enrolment, so that it has a place in that order.
-Called by the gateway.
+`agent.refused` has none: its aggregate is a name that somebody gave. Called by the gateway, and by admission.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 
 from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import Unavailable
-from quarterdeck.contracts.events import AGENT, EventRecord, encode_cloud_event
+from quarterdeck.contracts.events import AGENT, AGENT_REFUSED, EventRecord, encode_cloud_event
 from quarterdeck.contracts.links import LinkRecord
 from quarterdeck.core.bus import Bus, BusError, Outgoing
 from quarterdeck.core.runtime.tasks import TaskSet
@@ -54,6 +54,19 @@ class AgentEvents:
             "since_ms": record.since_ms,
         }
         self._tell(_event(DISCONNECTED, record, revision, record.ended_at_ms or record.since_ms, payload))
+
+    def refused(self, tenant: str, name: str, at_ms: int, payload: dict[str, object]) -> None:
+        """`name`: an id made of the name that was given. `payload`: members of event_payloads.AgentRefused."""
+        self._tell(
+            EventRecord(
+                type=AGENT_REFUSED,
+                tenant=tenant,
+                aggregate_id=name,
+                version=at_ms,
+                at_ms=at_ms,
+                payload=payload,
+            )
+        )
 
     def _tell(self, event: EventRecord) -> None:
         self._waiting.append(event)

@@ -33,3 +33,5 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Reports that wait for the bus; beyond it links are not read until there is room."""
     drain_ms: int = 3_000
     """How long agents have to leave by themselves when the gateway stops."""
+    admit_dialects: bool = False
+    """For trials: agents of other protocols that nobody registered are enrolled at first contact."""

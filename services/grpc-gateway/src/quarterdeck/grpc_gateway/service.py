@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import structlog
 
+from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.runtime import ServiceContext
 from quarterdeck.gateway.gateway import Gateway
 from quarterdeck.grpc_gateway.carrier import GrpcServer
@@ -23,7 +24,7 @@ class GrpcGateway:
         """Until `ctx.stopping`, then until the links are gone."""
         settings = self._settings
         gateway_id = f"{settings.gateway_id or 'grpc'}-{secrets.token_hex(8)}"
-        gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id))
+        gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id, Carrier.GRPC))
         await gateway.start()
         server = GrpcServer(gateway.serve)
         port = await server.listen(settings.host, settings.port, cert=settings.cert, key=settings.key)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import structlog
 
+from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.runtime import ServiceContext
 from quarterdeck.gateway.gateway import Gateway
 from quarterdeck.quic_gateway.carrier import QuicLink, QuicServer
@@ -23,7 +24,7 @@ class QuicGateway:
         """Until `ctx.stopping`, then until the links are gone."""
         settings = self._settings
         gateway_id = f"{settings.gateway_id or 'quic'}-{secrets.token_hex(8)}"
-        gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id))
+        gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id, Carrier.QUIC))
         await gateway.start()
 
         def accept(connection: QuicLink) -> None:

@@ -1,5 +1,6 @@
 """What a write to the registry can lose against."""
 
+from quarterdeck.contracts.agents import Dialect
 from quarterdeck.contracts.errors import QuarterdeckError
 
 
@@ -25,3 +26,24 @@ class Conflict(QuarterdeckError):
         self.key = key
         self.revision = revision
         self.actual = actual
+
+
+class AgentIdTaken(QuarterdeckError):
+    """Another agent has the id. An id is free again once its agent was revoked."""
+
+    code = "agent_id_taken"
+
+    def __init__(self, agent_id: str) -> None:
+        super().__init__(f"agent_id: {agent_id} is another agent", field="agent_id")
+        self.agent_id = agent_id
+
+
+class IdentityTaken(QuarterdeckError):
+    """Another agent, of this tenant or of another, has the name in its protocol."""
+
+    code = "identity_taken"
+
+    def __init__(self, dialect: Dialect, identity: str) -> None:
+        super().__init__(f"identity: {identity} is registered for another agent", field="identity")
+        self.dialect = dialect
+        self.identity = identity

@@ -58,7 +58,12 @@ def ticket_key(ticket_hash: str) -> str:
 
 def identity_key(dialect: Dialect, identity: str) -> str:
     """`identity`: an agent's name in its own protocol, any text."""
-    return f"{_IDENTITY}.{hashlib.sha256(f'{dialect}:{identity}'.encode()).hexdigest()}"
+    return f"{_IDENTITY}.{identity_digest(dialect, identity)}"
+
+
+def identity_digest(dialect: Dialect, identity: str) -> str:
+    """The name as an id: SHA-256, hex."""
+    return hashlib.sha256(f"{dialect}:{identity}".encode()).hexdigest()
 
 
 def is_api_token_key(key: str) -> bool:
