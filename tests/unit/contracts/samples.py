@@ -24,6 +24,7 @@ from quarterdeck.contracts.orders import (
     QueuedMessage,
     TerminateItem,
     TerminateRequest,
+    WakeRequest,
 )
 from quarterdeck.contracts.reports import (
     Accepted,
@@ -72,6 +73,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
         ),
     ),
     "terminate_request_1": (QueuedMessage, TerminateRequest(tenant="acme", batch_id=BATCH)),
+    "wake_request_1": (QueuedMessage, WakeRequest(tenant="acme", command_id=COMMAND)),
     "gateway_orders_1": (
         GatewayOrders,
         GatewayOrders(

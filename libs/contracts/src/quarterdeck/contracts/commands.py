@@ -63,11 +63,14 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     retry: Retry = Retry()
     max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES
     """Kept of each stream, from its start. What comes after is read, counted and dropped: the command is not slowed."""
+    depends_on: tuple[str, ...] = ()
+    """Commands and batches that must have succeeded first. One that ends in any other way lets this be skipped."""
 
     @property
     def runs_from_creation(self) -> bool:
-        """Whether the timeout has been running since creation. A command that may queue starts its time when sent."""
-        return self.timeout_from is TimeoutClock.CREATION and self.queue_for_ms is None
+        """Whether the timeout has been running since creation. A command that may wait starts its time when sent."""
+        may_wait = self.queue_for_ms is not None or bool(self.depends_on)
+        return self.timeout_from is TimeoutClock.CREATION and not may_wait
 
     @property
     def lane(self) -> Lane:

@@ -41,6 +41,18 @@ MAX_TIMEOUT_MS: Final = 7 * 24 * 3600 * 1000
 DEFAULT_TIMEOUT_MS: Final = 3600 * 1000
 """An hour from process start, when the request names no timeout."""
 
+TIMEOUT_PRESETS_MS: Final = {"quick": 10_000, "normal": 30_000, "long": 60_000}
+"""Timeouts by name: to ask for a state, to change something, to restart or upgrade. Source: S0-16."""
+
+MAX_DEPENDENCIES: Final = 100
+"""Commands and batches that one request may depend on."""
+
+DEPENDENCY_WAIT_MS: Final = MAX_TIMEOUT_MS
+"""How long a command waits for its dependencies when it does not say how long it may queue."""
+
+MAX_IN_FLIGHT: Final = 50_000
+"""Commands that have not ended, of all tenants together; beyond it none is taken in. Source: S0-17."""
+
 DEFAULT_GRACE_MS: Final = 5000
 """Between SIGTERM and SIGKILL."""
 

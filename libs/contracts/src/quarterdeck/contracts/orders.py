@@ -38,7 +38,15 @@ class TerminateRequest(
     batch_id: str | None = None
 
 
-QueuedMessage = DispatchChunk | TerminateRequest
+class WakeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="wake_request/1"):
+    """What a command, or all children of a batch, depend on has ended. Exactly one of the ids is set."""
+
+    tenant: str
+    command_id: str | None = None
+    batch_id: str | None = None
+
+
+QueuedMessage = DispatchChunk | TerminateRequest | WakeRequest
 """What QD_COMMANDS carries."""
 
 

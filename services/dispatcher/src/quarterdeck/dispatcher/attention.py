@@ -20,21 +20,20 @@ from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
-from quarterdeck.core.registry import Found, Gone
+from quarterdeck.core.registry import Found, Gone, Recently
 from quarterdeck.core.store import Due, HandOver, Move, Store, Verdict, Written
 from quarterdeck.core.store.keys import all_shards
 from quarterdeck.dispatcher.delivery import Delivery
+from quarterdeck.dispatcher.dependencies import MET, Dependencies, hold
 from quarterdeck.dispatcher.handlers import (
     Envelope,
     Find,
     Handover,
-    decide,
+    decide_again,
     envelope_of_due,
-    late_by,
     link_fields,
     move_of,
     new_handover,
-    sent_late,
     unreachable_fields,
 )
 from quarterdeck.dispatcher.reading import Reading
@@ -55,6 +54,7 @@ class Attention:
         self._find = find
         self._delivery = Delivery(bus, store, clock)
         self._stopping = Stopping(bus, store, relay, clock, find)
+        self._dependencies = Dependencies(store, clock)
         self._reading = Reading(bus)
         self._back: set[tuple[str, str]] = set()
         self._somebody_back = asyncio.Event()
@@ -117,35 +117,26 @@ class Attention:
 
     async def _send(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
         """Pending and waiting: as at intake, with the links of now."""
+        standings = await self._dependencies.of_due(due, specs)
         now_ms, name = self._clock.now_ms(), new_handover()
         moves: list[Move] = []
         handovers: dict[str, tuple[Envelope, Handover]] = {}
+        resting: list[str] = []
         for one in due:
             spec = specs[one.command_id]
             link = self._find(one.tenant, one.agent_id)
-            decision = decide(
-                spec,
-                link,
-                one.agent_id,
-                created_at_ms=one.created_at_ms,
-                now_ms=now_ms,
-                handover=name,
-            )
-            deliver_by_ms = one.deliver_by_ms
-            if one.state is CommandState.WAITING:
-                if not isinstance(link, Found):
-                    continue
-                decision = sent_late(decision, spec, now_ms)
-                deliver_by_ms = late_by(spec, now_ms)
-            if decision.to is CommandState.PENDING:
+            standing = standings.get(one.command_id, MET)
+            held = hold(standing, spec, created_at_ms=one.created_at_ms, now_ms=now_ms)
+            decision = decide_again(one, spec, link, held, now_ms=now_ms, handover=name)
+            if decision is None:
+                if one.state is CommandState.PENDING or isinstance(link, Recently):
+                    resting.append(one.command_id)
                 continue
             moves.append(move_of(one.command_id, one.attempt, decision, now_ms))
             if isinstance(link, Found):
+                deliver_by_ms = decision.fields.get("deliver_by_ms", one.deliver_by_ms)
                 handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
                 handovers[one.command_id] = (envelope_of_due(one, spec, deliver_by_ms), handover)
-        moved = {move.command_id for move in moves}
-        pending = (one for one in due if one.state is CommandState.PENDING)
-        resting = [one.command_id for one in pending if one.command_id not in moved]
         await self._look_again(resting, 1_000)
         if not moves:
             return

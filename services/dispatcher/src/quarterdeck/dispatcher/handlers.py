@@ -70,13 +70,29 @@ def decide(
 ) -> Decision:
     """Send, wait a moment, queue, or give up, by the state of the agent's link."""
     if isinstance(link, Found):
-        sent = {"sent_at_ms": now_ms, "unproved": f"{handover} ", **link_fields(link)}
+        # Whatever it waited for is no reason of its end.
+        waited = {"reason": ""} if spec.depends_on else {}
+        sent = {"sent_at_ms": now_ms, "unproved": f"{handover} ", **waited, **link_fields(link)}
         return Decision(CommandState.SENT, sent)
     if isinstance(link, Recently):
         return Decision(CommandState.PENDING, {}, min(link.settles_in_ms, 1_000))
     if spec.queue_for_ms is not None:
         return Decision(CommandState.WAITING, {"deadline_at_ms": created_at_ms + spec.queue_for_ms})
     return Decision(CommandState.UNREACHABLE, unreachable_fields(agent_id, now_ms))
+
+
+def decide_again(
+    one: Due, spec: CommandSpec, link: Link, held: Decision | None, *, now_ms: int, handover: str
+) -> Decision | None:
+    """As `decide`, for a command that is pending or waits; None: nothing yet. `held`: what its dependencies say."""
+    if held is not None:
+        return held if held.to is not one.state else None
+    decision = decide(
+        spec, link, one.agent_id, created_at_ms=one.created_at_ms, now_ms=now_ms, handover=handover
+    )
+    if decision.to in {CommandState.PENDING, one.state}:
+        return None
+    return sent_late(decision, spec, now_ms) if one.state is CommandState.WAITING else decision
 
 
 def link_fields(link: Found) -> dict[str, Any]:
@@ -95,7 +111,9 @@ def child_of(item: DispatchItem, decision: Decision) -> Child:
 
 
 def sent_late(decision: Decision, spec: CommandSpec, now_ms: int) -> Decision:
-    """What `decide` said for a command that waited in a queue: its time to be delivered starts now."""
+    """What `decide` said for a command that waited: if it is sent, its time to be delivered starts now."""
+    if decision.to is not CommandState.SENT:
+        return decision
     return Decision(decision.to, {**decision.fields, "deliver_by_ms": late_by(spec, now_ms)})
 
 

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from quarterdeck.contracts import codec, streams, subjects
 from quarterdeck.contracts.commands import Lane
 from quarterdeck.contracts.errors import DecodeError
-from quarterdeck.contracts.orders import DispatchChunk, DispatchItem, QueuedMessage, TerminateRequest
+from quarterdeck.contracts.orders import (
+    DispatchChunk,
+    DispatchItem,
+    QueuedMessage,
+    TerminateRequest,
+    WakeRequest,
+)
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import failpoints
 from quarterdeck.core.accounting import count_ends
@@ -20,6 +26,7 @@ from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import Found
 from quarterdeck.core.store import OutboxEntry, Outcome, Store, Verdict
 from quarterdeck.dispatcher.delivery import Delivery
+from quarterdeck.dispatcher.dependencies import Dependencies, dependant, hold
 from quarterdeck.dispatcher.handlers import (
     Decision,
     Envelope,
@@ -56,11 +63,13 @@ class Intake:
         self._find = find
         self._delivery = Delivery(bus, store, clock)
         self._stopping = Stopping(bus, store, relay, clock, find)
+        self._dependencies = Dependencies(store, clock)
 
     async def take(self, messages: list[Incoming]) -> None:
         """One pull. Raises Unavailable; everything in it may be delivered again."""
         chunks: list[tuple[DispatchChunk, dict[str, str]]] = []
         stops: list[TerminateRequest] = []
+        wakes: list[WakeRequest] = []
         for incoming in messages:
             try:
                 message = _messages.decode(incoming.body)
@@ -69,19 +78,24 @@ class Intake:
                 continue
             if isinstance(message, TerminateRequest):
                 stops.append(message)
+            elif isinstance(message, WakeRequest):
+                wakes.append(message)
             else:
                 chunks.append((message, incoming.headers))
         failpoints.reach("dispatcher.after_take")
         await asyncio.gather(*(self._dispatch(envelope, items) for envelope, items in group_chunks(chunks)))
         await self._stopping.stop(stops)
+        await self._dependencies.wake(wakes)
 
     async def _dispatch(self, envelope: Envelope, items: Sequence[DispatchItem]) -> None:
         """Writes where each command goes, then hands over those that became `sent`."""
         now_ms = self._clock.now_ms()
         handover = new_handover()
         links = [self._find(envelope.tenant, item.agent_id) for item in items]
+        held = await self._held(envelope, items, now_ms)
         decisions = [
-            decide(
+            held
+            or decide(
                 envelope.spec,
                 link,
                 item.agent_id,
@@ -101,6 +115,15 @@ class Intake:
         )
         if again:
             await self._store.look_again(again, 0, now_ms=now_ms)
+
+    async def _held(self, envelope: Envelope, items: Sequence[DispatchItem], now_ms: int) -> Decision | None:
+        """What holds all of them back, when they depend on something; None: nothing does."""
+        spec = envelope.spec
+        if not spec.depends_on:
+            return None
+        dependants = {dependant(envelope, item.command_id) for item in items}
+        standing = await self._dependencies.standing(spec, list(dependants))
+        return hold(standing, spec, created_at_ms=envelope.created_at_ms, now_ms=now_ms)
 
     async def _write(
         self,

@@ -24,6 +24,7 @@ _PATTERNS: Final[dict[str, tuple[str, ...]]] = {
     "batch": ("batch:", ""),
     "counts": ("counts:", ""),
     "idempotency": ("idempotency:", ""),
+    "at_end": ("at_end:", ""),
     "index_commands": ("index:", ":commands"),
     "index_batches": ("index:", ":batches"),
     "index_agent": ("index:", ":agent:", ""),

@@ -103,6 +103,7 @@ NAMES: Final = (
     "take_due",
     "give_up",
     "take_waiting",
+    "await_ends",
     "lose_output",
     "sweep_indexes",
     "read_commands",

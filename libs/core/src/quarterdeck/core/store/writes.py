@@ -252,6 +252,25 @@ class Writes:
         )
         return due
 
+    async def await_ends(
+        self, tenant: str, ids: Sequence[str], messages: Sequence[RawEntry]
+    ) -> list[CommandState | BatchState | None]:
+        """How commands and batches of the tenant stand, in the order of `ids`; None: there is no such thing (any more).
+
+        When one that has not ended does, `messages` enter the outbox in the same act. Asking again is asking once.
+        """
+        groups = _by_shard((one, index) for index, one in enumerate(ids))
+        calls = [
+            (shard, (tenant, [ids[index] for index in indexes], messages))
+            for shard, indexes in groups.items()
+        ]
+        states: list[CommandState | BatchState | None] = [None] * len(ids)
+        answers = await self._runner.run_many("await_ends", calls)
+        for indexes, answer in zip(groups.values(), answers, strict=True):
+            for index, raw in zip(indexes, answer[2], strict=True):
+                states[index] = _state(raw.decode())
+        return states
+
     async def sweep_indexes(self, *, limit: int = 1_000) -> int:
         """Drops index members of what has expired; answers how many. `limit`: per shard."""
         answers = await self._runner.run_many(
@@ -276,6 +295,13 @@ class Writes:
                 "Idempotency-Key: was used before with another body", field="Idempotency-Key"
             )
         return written(shard, answer, existing_id=existing)
+
+
+def _state(text: str) -> CommandState | BatchState | None:
+    """The two kinds of states differ in case."""
+    if not text:
+        return None
+    return BatchState(text) if text.isupper() else CommandState(text)
 
 
 def _by_shard(pairs: Iterable[tuple[str, int]]) -> dict[int, list[int]]:

@@ -36,6 +36,13 @@ local function write_hash(key, fields)
   if #flat > 0 then redis.call('HSET', key, unpack(flat)) end
 end
 
+-- What await_ends.lua left for the end of this command or batch.
+local function tell_who_waits(id)
+  local key = key_at_end(id)
+  for _, packed in ipairs(redis.call('HVALS', key)) do keep_messages({cmsgpack.unpack(packed)}) end
+  redis.call('DEL', key)
+end
+
 -- The version after `version`. A rebuild lifts the floor above all that was ever told, so that no event of afterwards
 -- takes the id of one from before that may still be on its way.
 local function next_version(version)
@@ -78,7 +85,7 @@ end
 
 local FIELDS = {'tenant', 'batch_id', 'agent_id', 'guest', 'state', 'attempt', 'version', 'deadline_at_ms',
                 'run_limit_ms', 'max_attempts', 'backoff_ms', 'command_type', 'created_at_ms', 'user_id', 'unproved', 'deliver_by_ms',
-                'overtime_ms'}
+                'overtime_ms', 'awaited'}
 
 local function read_command(id)
   local v = redis.call('HMGET', key_command(id), unpack(FIELDS))
@@ -87,7 +94,8 @@ local function read_command(id)
           attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
           run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11]),
           command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = v[15] == '',
-          unproved = some(v[15]), deliver_by = tonumber(v[16]) or tonumber(v[8]), overtime = tonumber(v[17]) or 0}
+          unproved = some(v[15]), deliver_by = tonumber(v[16]) or tonumber(v[8]), overtime = tonumber(v[17]) or 0,
+          awaited = some(v[18])}
 end
 
 local function stopping(batch_id)
@@ -163,6 +171,7 @@ local function enter(id, c, to, at, fields, look_in)
     tell_the_rest(id, payload)
     redis.call('ZREM', key_attention(), id)
     expire_later(c, id, stored)
+    if c.awaited then tell_who_waits(id) end
   else
     payload.deadline_at_ms, payload.deliver_by_ms = deadline, fields.deliver_by_ms
     redis.call('ZADD', key_attention(), math.min(deadline, now + (look or deadline)), id)
@@ -252,7 +261,7 @@ local function settle_batches()
   for batch_id, batch in pairs(touched) do
     write_counts(batch_id, batch.delta)
     local key = key_batch(batch_id)
-    local v = redis.call('HMGET', key, 'state', 'terminate_requested', 'version')
+    local v = redis.call('HMGET', key, 'state', 'terminate_requested', 'version', 'awaited')
     if v[1] and not BATCH_TERMINAL[v[1]] then
       local counts, total, ended = counts_of(batch_id)
       local stop, state, type = v[2] == '1', v[1], 'batch.progressed'
@@ -262,6 +271,7 @@ local function settle_batches()
         redis.call('EXPIRE', key, BATCH_TTL_S)
         redis.call('EXPIRE', key_counts(batch_id), BATCH_TTL_S)
         redis.call('ZADD', key_expiry(), now + BATCH_TTL_S * 1000, batch.tenant .. '///' .. batch_id)
+        if v[4] then tell_who_waits(batch_id) end
       elseif state == 'PENDING' and (counts.pending or 0) + (counts.unreachable or 0) < total then
         state = 'IN_PROGRESS'
       end
