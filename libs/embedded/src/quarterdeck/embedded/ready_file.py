@@ -34,6 +34,8 @@ class ReadySystem(msgspec.Struct, frozen=True, kw_only=True):
     """`host:port` of the first gRPC gateway."""
     quic: str
     """`host:port` of the first QUIC gateway, UDP."""
+    plain_grpc: str | None = None
+    """`host:port` of the first gRPC gateway's port without TLS, where it was asked for."""
     ca: str
     """Path of the CA certificate (PEM) that the gateways' certificates chain to."""
     join_token: str

@@ -39,6 +39,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str
     redis_url: str
     log_level: str
+    admit_dialects: bool = False
 
 
 class Services:
@@ -83,27 +84,37 @@ class Services:
     def quic_gateway(self, name: str, port: int) -> ServiceProcess:
         return self._gateway(name, "quarterdeck.quic_gateway", "QD_QUIC_GATEWAY", port)
 
-    def grpc_gateway(self, name: str, port: int) -> ServiceProcess:
-        return self._gateway(name, "quarterdeck.grpc_gateway", "QD_GRPC_GATEWAY", port)
+    def grpc_gateway(self, name: str, port: int, plain_port: int | None = None) -> ServiceProcess:
+        """`plain_port`: of a second port without TLS, 0 for a free one; its listener is `plain_name(name)`."""
+        plain = None if plain_port is None else self._listener(plain_name(name), plain_port)
+        return self._gateway(name, "quarterdeck.grpc_gateway", "QD_GRPC_GATEWAY", port, plain)
 
     def address(self, name: str) -> str:
-        """`host:port` of a started gateway."""
+        """`host:port` of a started listener."""
         return f"{_LOOPBACK}:{self.listeners[name].port}"
 
-    def _gateway(self, name: str, module: str, prefix: str, port: int) -> ServiceProcess:
+    def _gateway(
+        self, name: str, module: str, prefix: str, port: int, plain: Listener | None = None
+    ) -> ServiceProcess:
         listener, health = self._listener(name, port), self._health(name)
         trust = self._around.trust
+
+        async def healthy() -> bool:
+            return (plain is None or plain.learn()) and await _healthy(health)
+
         return self._unit(
             name,
             module,
             lambda: {
                 **_bound(prefix, listener),
+                **(_plainly_bound(prefix, plain) if plain is not None else {}),
                 f"{prefix}_CERT": str(trust.gateway_cert),
                 f"{prefix}_KEY": str(trust.gateway_key),
+                f"{prefix}_ADMIT_DIALECTS": "true" if self._around.admit_dialects else "false",
                 **_health_file(health),
             },
             listener,
-            lambda: _healthy(health),
+            healthy,
         )
 
     def _headless(self, name: str, module: str) -> ServiceProcess:
@@ -156,11 +167,24 @@ class Services:
         return Listener(self._around.data_dir.port_file(f"{name}-health"))
 
 
+def plain_name(gateway: str) -> str:
+    """The name of a gateway's listener without TLS."""
+    return f"{gateway}-plain"
+
+
 def _bound(prefix: str, listener: Listener) -> dict[str, str]:
     return {
         f"{prefix}_HOST": _LOOPBACK,
         f"{prefix}_PORT": str(listener.port),
         f"{prefix}_PORT_FILE": str(listener.port_file),
+    }
+
+
+def _plainly_bound(prefix: str, plain: Listener) -> dict[str, str]:
+    plain.forget_file()
+    return {
+        f"{prefix}_PLAIN_PORT": str(plain.port),
+        f"{prefix}_PLAIN_PORT_FILE": str(plain.port_file),
     }
 
 

@@ -23,6 +23,10 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = API_PORT
     grpc_port: int = GRPC_PORT
     quic_port: int = QUIC_PORT
+    plain_grpc_port: int | None = None
+    """Of the first gRPC gateway's second port, without TLS, for agents of other protocols. None: there is none."""
+    admit_dialects: bool = False
+    """For trials: agents of other protocols that nobody registered are enrolled at first contact."""
     gateways_per_kind: int = 1
     """The ports above are the first gateway's; the others take free ones."""
     ready_file: Path | None = None

@@ -22,7 +22,14 @@ from quarterdeck.embedded.ports import PortBook, is_free
 from quarterdeck.embedded.ready_file import LocalAgent, ReadySystem
 from quarterdeck.embedded.redis_server import RedisServer, RedisServerSettings
 from quarterdeck.embedded.server_errors import AgentsNotConnected, PortTaken
-from quarterdeck.embedded.services import API, GRPC_GATEWAY, QUIC_GATEWAY, Services, Surroundings
+from quarterdeck.embedded.services import (
+    API,
+    GRPC_GATEWAY,
+    QUIC_GATEWAY,
+    Services,
+    Surroundings,
+    plain_name,
+)
 from quarterdeck.embedded.settings import UpSettings
 from quarterdeck.embedded.supervisor import Supervisor, Unit
 
@@ -63,6 +70,7 @@ class EmbeddedSystem:
                 nats_url=nats_url,
                 redis_url=redis_url,
                 log_level=self._settings.log_level,
+                admit_dialects=self._settings.admit_dialects,
             )
         )
         quic, grpc, others = self._service_units(services)
@@ -82,6 +90,9 @@ class EmbeddedSystem:
             token=trust.api_token,
             grpc=services.address(GRPC_GATEWAY),
             quic=services.address(QUIC_GATEWAY),
+            plain_grpc=(
+                None if self._settings.plain_grpc_port is None else services.address(plain_name(GRPC_GATEWAY))
+            ),
             ca=str(trust.ca),
             join_token=trust.join_token,
             nats=nats_url,
@@ -107,6 +118,7 @@ class EmbeddedSystem:
         wanted = (
             ("--port", self._settings.port, False),
             ("--grpc-port", self._settings.grpc_port, False),
+            ("--plain-grpc-port", self._settings.plain_grpc_port, False),
             ("--quic-port", self._settings.quic_port, True),
         )
         for flag, port, udp in wanted:
@@ -152,7 +164,9 @@ class EmbeddedSystem:
             quic[name] = services.quic_gateway(name, wanted or last.last(name, udp=True))
             name = _numbered(GRPC_GATEWAY, number)
             wanted = settings.grpc_port if number == 1 else 0
-            grpc[name] = services.grpc_gateway(name, wanted or last.last(name))
+            grpc[name] = services.grpc_gateway(
+                name, wanted or last.last(name), self._plain_port() if number == 1 else None
+            )
         units = (
             services.api(settings.port or last.last(API)),
             services.broadcaster(),
@@ -160,6 +174,10 @@ class EmbeddedSystem:
             services.aggregator(),
         )
         return quic, grpc, {unit.name: unit for unit in units}
+
+    def _plain_port(self) -> int | None:
+        wanted = self._settings.plain_grpc_port
+        return wanted or (None if wanted is None else self._ports.last(plain_name(GRPC_GATEWAY)))
 
     async def _start_fleet(
         self, services: Services, quic: dict[str, Unit], grpc: dict[str, Unit], trust: bootstrap.Trust

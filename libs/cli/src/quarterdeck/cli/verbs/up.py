@@ -35,6 +35,12 @@ class Options:
     quic_port: NonNegativeInt = QUIC_PORT
     """Of the QUIC gateway, UDP. Default 8474; 0: any free one."""
 
+    plain_grpc_port: NonNegativeInt | None = None
+    """Of a second gRPC port, without TLS, for agents of other protocols. Default: there is none; 0: any free one."""
+
+    admit_dialects: bool = False
+    """For trials: enrol agents of other protocols at first contact, without anybody registering them."""
+
     gateways_per_kind: PositiveInt = 1
     """How many gateways of each carrier; all but the first listen on free ports."""
 
@@ -65,6 +71,8 @@ def up(*, options: Options = _NOTHING) -> int:
         port=options.port,
         grpc_port=options.grpc_port,
         quic_port=options.quic_port,
+        plain_grpc_port=options.plain_grpc_port,
+        admit_dialects=options.admit_dialects,
         gateways_per_kind=options.gateways_per_kind,
         ready_file=options.ready_file,
         nats_url=options.nats_url,
@@ -84,6 +92,7 @@ def _announce(system: ReadySystem) -> None:
         ("console", f"{system.api}/console"),
         ("token", system.token),
         ("gateways", f"quic://{system.quic}  grpc://{system.grpc}"),
+        *([("no TLS", f"grpc://{system.plain_grpc}")] if system.plain_grpc else []),
         ("data", system.data_dir),
         ("agents", ", ".join(f"{name} ({agent.carrier})" for name, agent in system.agents.items()) or "none"),
     ):
