@@ -58,10 +58,10 @@ STREAMS: Final[tuple[StreamShape, ...]] = (
     ),
     StreamShape(
         name=FEED,
-        subjects=(subjects.ALL_EVENTS, subjects.ALL_OUTPUT),
+        subjects=(subjects.ALL_EVENTS, subjects.ALL_OUTPUT, subjects.ALL_CLAIMS),
         max_age_s=7 * _DAY_S,
         max_bytes=20 * _GIB,
-        description="events and output in one sequence: what a watcher sees",
+        description="events and output in one sequence: what a watcher sees; and who wrote what to foreign agents",
     ),
     StreamShape(
         name=STATE,

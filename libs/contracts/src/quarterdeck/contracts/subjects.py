@@ -16,6 +16,7 @@ ALL_COMMANDS: Final = "qd.command.>"
 ALL_REPORTS: Final = "qd.report.>"
 ALL_EVENTS: Final = "qd.event.>"
 ALL_OUTPUT: Final = "qd.output.>"
+ALL_CLAIMS: Final = "qd.claim.>"
 ALL_AUDIT: Final = "qd.audit.>"
 ALL_DEAD: Final = "qd.dead.>"
 
@@ -38,6 +39,11 @@ def event(tenant: str, batch_id: str | None, command_id: str | None, entity: str
 
 def output(tenant: str, batch_id: str | None, command_id: str, attempt: int, stream: str) -> str:
     return f"qd.output.{tenant}.{batch_id or NONE}.{command_id}.{attempt}.{stream}"
+
+
+def claim(tenant: str, command_id: str, attempt: int) -> str:
+    """Where the one gateway that writes this attempt to a foreign agent says so."""
+    return f"qd.claim.{check_id(tenant, 'tenant')}.{check_id(command_id, 'command_id')}.{attempt}"
 
 
 def dead(stream: str) -> str:
@@ -69,9 +75,9 @@ def watch_command(tenant: str, batch_id: str | None, command_id: str) -> tuple[s
     return (f"qd.event.{tenant}.{batch}.{command_id}.>", f"qd.output.{tenant}.{batch}.{command_id}.>")
 
 
-def life_of_commands_and_batches() -> tuple[str, ...]:
-    """Filters over QD_FEED and QD_STATE: every event of commands and batches, all tenants."""
-    return ("qd.event.*.*.*.command.*", "qd.event.*.*.*.batch.*")
+def life_of_state() -> tuple[str, ...]:
+    """Filters over QD_FEED and QD_STATE: every event of commands, batches and sessions, all tenants."""
+    return ("qd.event.*.*.*.command.*", "qd.event.*.*.*.batch.*", "qd.event.*.*.*.session.*")
 
 
 def ends_of_single_commands() -> str:

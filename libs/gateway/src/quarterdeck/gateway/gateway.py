@@ -1,4 +1,4 @@
-"""The gateway behind both carriers: takes connections, opens links, serves them, and leaves in order.
+"""The gateway behind both carriers: takes connections of any protocol, opens links, serves them, and leaves in order.
 
 Owns the parts and the life of each link; which wire a connection came over is the carrier's business. Called by the
 services: `start`, then `serve` for every connection, then `drain`. Keeps no durable state: a gateway that dies loses
@@ -18,19 +18,18 @@ from quarterdeck.core.clock import Clock
 from quarterdeck.core.registry import Entry, Registry
 from quarterdeck.core.registry.keys import parse_agent_key
 from quarterdeck.core.runtime.tasks import TaskSet
+from quarterdeck.gateway.agent_events import AgentEvents
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.credit import Credit
-from quarterdeck.gateway.link import LinkParts, LinkTable
+from quarterdeck.gateway.link import LinkParts, LinkTable, Reception, ServedLink
 from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.link_records import LinkRecords
-from quarterdeck.gateway.messages import goodbye
-from quarterdeck.gateway.native import NativeLink
-from quarterdeck.gateway.opening import Opened, Opening
+from quarterdeck.gateway.native import NativeReception
+from quarterdeck.gateway.opening import Opening
 from quarterdeck.gateway.orders_in import OrdersIn
 from quarterdeck.gateway.progress import ProgressBoard
 from quarterdeck.gateway.reports_out import ReportPublisher
 from quarterdeck.gateway.settings import GatewaySettings
-from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import GoodbyeReason
 
 log = structlog.get_logger()
@@ -48,9 +47,11 @@ class Gateway:
         self._tasks = tasks
         self._reports = ReportPublisher(registry.bus, settings, tasks)
         self._links = LinkTable()
-        self._records = LinkRecords(registry, clock, settings, tasks)
+        self.events = AgentEvents(registry.bus, tasks)
+        """Of agents, on the feed. For those who admit them, too."""
+        self._records = LinkRecords(registry, clock, settings, tasks, self.events)
         self._orders = OrdersIn(registry.bus, settings.gateway_id, self._links)
-        self._opening = Opening(registry, clock, tasks, settings.gateway_id)
+        self._native = NativeReception(Opening(registry, clock, tasks, settings.gateway_id))
         self._progress = ProgressBoard(self._reports, clock, settings)
         self._parts = LinkParts(
             bus=registry.bus,
@@ -61,6 +62,7 @@ class Gateway:
             progress=self._progress,
             metrics=LinkMetrics(settings.carrier),
         )
+        self._settling: set[asyncio.Task[None]] = set()
         self._draining = False
 
     @property
@@ -78,26 +80,31 @@ class Gateway:
         self._tasks.spawn(self._sweep(), "link_sweep")
         log.info("gateway.started", gateway_id=self._settings.gateway_id, carrier=self._settings.carrier)
 
-    async def serve(self, connection: Connection) -> None:
-        """One connection, from its first frame to its end. Raises nothing but CancelledError; closes `connection`."""
-        link: NativeLink | None = None
+    async def serve(self, connection: Connection, reception: Reception | None = None) -> None:
+        """One connection, from its first frame to its end. Raises nothing but CancelledError; closes `connection`.
+
+        `reception`: of the protocol that it speaks; None: our own.
+        """
+        reception = reception or self._native
+        link: ServedLink | None = None
         end = LinkEnd.CLOSED
         try:
             async with asyncio.timeout(self._settings.opening_timeout_s):
-                link = await self._open(connection)
+                link = await self._open(connection, reception)
             end = await link.run()
         except LinkRefused as refusal:
             end = _link_end(refusal.reason)
-            await self._refuse(connection, link, refusal)
+            await self._refuse(connection, reception, link, refusal)
         except DecodeError as error:
             end = LinkEnd.UNDECODABLE
-            await self._refuse(connection, link, LinkRefused(end, error.message))
+            await self._refuse(connection, reception, link, LinkRefused(end, error.message))
         except ConnectionLost as lost:
             log.info("gateway.connection_lost", peer=connection.peer, cause=lost.cause)
         except TimeoutError:
             log.info("gateway.opening_timed_out", peer=connection.peer)
         except (Unavailable, BusError) as error:
-            await self._refuse(connection, link, LinkRefused(GoodbyeReason.UNAVAILABLE, error.message))
+            away = LinkRefused(GoodbyeReason.UNAVAILABLE, error.message)
+            await self._refuse(connection, reception, link, away)
         except Exception:
             # S1-4: a crash in one link is caught, logged with its stack, and ends only that link.
             log.exception(
@@ -122,31 +129,31 @@ class Gateway:
         await self._orders.stop()
         try:
             async with asyncio.timeout(_FINISH_S):
+                if self._settling:
+                    await asyncio.wait(self._settling)
                 await self._reports.idle()
                 await self._records.finish()
         except (TimeoutError, Unavailable, BusError) as error:
             log.warning("gateway.left_unfinished", error=repr(error))
         self._progress.close()
 
-    async def _open(self, connection: Connection) -> NativeLink:
+    async def _open(self, connection: Connection, reception: Reception) -> ServedLink:
         if self._draining:
             raise LinkRefused(LinkEnd.DRAINING, "this gateway is going away")
-        opened = await self._opening.run(connection)
-        link = NativeLink(self._parts, connection, opened.record.tenant, opened.hello)
+        link = await reception.open(connection, self._parts)
         # In the table before its record is: a dispatcher that reads the record at once finds the link here.
         self._links.add(link)
         self._parts.metrics.came(link.dialect)
         try:
-            await self._admit(link, connection, opened)
+            await self._admit(link, connection)
         except BaseException:
             self._retire(link, LinkEnd.CLOSED)
             raise
         return link
 
-    async def _admit(self, link: NativeLink, connection: Connection, opened: Opened) -> None:
-        epoch = await self._records.connected(link, opened.record)
-        highest = opened.hello.highest_epoch
-        if (highest.incarnation, highest.revision) >= (epoch.incarnation, epoch.revision):
+    async def _admit(self, link: ServedLink, connection: Connection) -> None:
+        epoch = await self._records.connected(link, link.record)
+        if link.highest_epoch is not None and link.highest_epoch >= epoch:
             # The bucket was restored from an older copy: the agent refuses us until its revision has caught up.
             log.error("gateway.epoch_behind", agent_id=link.agent_id, epoch=str(epoch))
         link.welcome(epoch, self._parts.credit.share_bytes(len(self._links)))
@@ -156,16 +163,19 @@ class Gateway:
             agent_id=link.agent_id,
             epoch=str(epoch),
             peer=connection.peer,
-            version=opened.record.version,
-            journal=len(opened.hello.journal),
+            dialect=link.dialect,
+            version=link.record.version,
         )
 
-    def _retire(self, link: NativeLink, end: LinkEnd) -> None:
+    def _retire(self, link: ServedLink, end: LinkEnd) -> None:
         """Synchronous: a carrier may cancel `serve` at any await, and a link must never be left half over."""
         if self._draining and end is LinkEnd.CLOSED:
             end = LinkEnd.DRAINING  # it went because we asked it to, and is expected back
         self._links.remove(link)
         link.retire()
+        settling = self._tasks.spawn(link.settle(), "link_settling")
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
         self._records.disconnected(link, end)
         age_s = (self._clock.now_ms() - link.since_ms) / 1000
         self._parts.metrics.ended(link.dialect, end, age_s)
@@ -173,7 +183,9 @@ class Gateway:
             "gateway.agent_disconnected", tenant=link.tenant, agent_id=link.agent_id, end=end, age_s=age_s
         )
 
-    async def _refuse(self, connection: Connection, link: NativeLink | None, refusal: LinkRefused) -> None:
+    async def _refuse(
+        self, connection: Connection, reception: Reception, link: ServedLink | None, refusal: LinkRefused
+    ) -> None:
         """Say why, if the peer still listens."""
         log.warning(
             "gateway.link_refused",
@@ -186,10 +198,12 @@ class Gateway:
             self._parts.metrics.undecodable_frames.inc()
         if link is not None:
             link.retire()  # its sender must not write between our words
-        frame = pb.GatewayFrame(messages=[goodbye(refusal.reason, refusal.message)])
         try:
             async with asyncio.timeout(self._settings.goodbye_timeout_s):
-                await connection.send(frame.SerializeToString())
+                if link is None:
+                    await reception.refuse(connection, refusal.reason, refusal.message)
+                else:
+                    await link.last_words(refusal.reason, refusal.message)
         except (ConnectionLost, TimeoutError):
             pass  # it left without asking
 

@@ -9,10 +9,12 @@ from typing import Protocol
 
 import msgspec
 
+from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.links import Epoch, LinkEnd
 from quarterdeck.contracts.orders import GatewayOrder, OrderAnswer, TerminateItem
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
+from quarterdeck.gateway.connection import Connection
 from quarterdeck.gateway.credit import Credit
 from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.messages import OrderSheet
@@ -59,6 +61,52 @@ class Link(Protocol):
 
     def check_silence(self) -> None:
         """End the link when the agent has not spoken, or not read, for too long."""
+        ...
+
+
+class ServedLink(Link, Protocol):
+    """A link as the gateway that serves it sees it."""
+
+    @property
+    def record(self) -> AgentRecord:
+        """Who it is, proved."""
+        ...
+
+    @property
+    def highest_epoch(self) -> Epoch | None:
+        """The highest that the agent has seen, if its protocol knows of epochs."""
+        ...
+
+    def welcome(self, epoch: Epoch, window_bytes: int) -> None:
+        """The link's record is stored: orders go out from now on."""
+        ...
+
+    async def run(self) -> LinkEnd:
+        """Serve the link until it ends; why it did. Raises what broke it: ConnectionLost, LinkRefused, or a crash."""
+        ...
+
+    def retire(self) -> None:
+        """The link is over: give back the orders that were never written. Waits for nothing."""
+        ...
+
+    async def settle(self) -> None:
+        """After `retire`: returns when what the agent said, and cannot say again, is stored."""
+        ...
+
+    async def last_words(self, reason: str, text: str) -> None:
+        """Why the link ends, in the agent's protocol. Raises ConnectionLost."""
+        ...
+
+
+class Reception(Protocol):
+    """How a connection of one protocol becomes a link."""
+
+    async def open(self, connection: Connection, parts: LinkParts) -> ServedLink:
+        """Raises LinkRefused, ConnectionLost, DecodeError, Unavailable."""
+        ...
+
+    async def refuse(self, connection: Connection, reason: str, text: str) -> None:
+        """Say why no link came of it, if that was not said already. Raises ConnectionLost."""
         ...
 
 

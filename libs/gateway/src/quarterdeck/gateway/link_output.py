@@ -49,17 +49,26 @@ class LinkOutput:
         context: WriterContext,
         ports: OutputPorts,
         parts: LinkParts,
+        *,
+        bounded: bool = True,
     ) -> None:
+        """`bounded`: an agent that knows the window and sends more is refused. Others are read more slowly instead."""
         self._tenant = tenant
         self._context = context
         self._ports = ports
         self._credit = parts.credit
         self._progress = parts.progress
+        self._bounded = bounded
         self._window_bytes = self._largest_window_bytes = 0
         self._commands: dict[tuple[str, int], LinkCommand] = {}
         self._touched: dict[StreamWriter, None] = {}
         self._held_bytes = 0
         self._streams = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What came and is not stored, of all commands."""
+        return self._held_bytes
 
     def carry(self, command_id: str, attempt: int, batch_id: str | None) -> LinkCommand:
         """Reports and output of this attempt will come over this link."""
@@ -90,7 +99,7 @@ class LinkOutput:
         writer.accept(output.offset, chunk, possible_time_ms(output.at_ms))
         self._touched[writer] = None
         self._count(writer)
-        if self._held_bytes > self._largest_window_bytes + OVERSHOOT_BYTES:
+        if self._bounded and self._held_bytes > self._largest_window_bytes + OVERSHOOT_BYTES:
             raise LinkRefused(
                 LinkEnd.OVERFLOW, f"{self._held_bytes} bytes beyond a window of {self._window_bytes}"
             )

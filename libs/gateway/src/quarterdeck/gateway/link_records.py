@@ -32,12 +32,19 @@ class _Coming(NamedTuple):
 
 
 class LinkRecords:
-    def __init__(self, registry: Registry, clock: Clock, settings: GatewaySettings, tasks: TaskSet) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        settings: GatewaySettings,
+        tasks: TaskSet,
+        events: AgentEvents,
+    ) -> None:
         self._registry = registry
         self._clock = clock
         self._settings = settings
         self._tasks = tasks
-        self._events = AgentEvents(registry.bus, tasks)
+        self._events = events
         self._coming: list[_Coming] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._lease: asyncio.Task[None] | None = None

@@ -18,6 +18,7 @@ from quarterdeck.gateway.inbox import Inbox
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_output import LinkOutput, OutputPorts
 from quarterdeck.gateway.messages import OrderSheet, goodbye, wire_epoch
+from quarterdeck.gateway.opening import Opened, Opening
 from quarterdeck.gateway.send_queue import QueuedOrder, SendQueue, StreamKey
 from quarterdeck.gateway.stream_writer import WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -31,10 +32,13 @@ _WAITING_ACKS: Final = 256
 class NativeLink:
     dialect = "native"
 
-    def __init__(self, parts: LinkParts, connection: Connection, tenant: str, hello: pb.Hello) -> None:
+    def __init__(self, parts: LinkParts, connection: Connection, opened: Opened) -> None:
         """Raises LinkRefused(protocol) when the Hello's journal is none."""
-        self.tenant = tenant
-        self.agent_id = hello.agent_id
+        record, hello = opened
+        self.record = record
+        self.tenant = tenant = record.tenant
+        self.agent_id = record.agent_id
+        self.highest_epoch = Epoch(hello.highest_epoch.incarnation, hello.highest_epoch.revision)
         self.epoch: Epoch | None = None
         self.since_ms = parts.clock.now_ms()
         self._parts = parts
@@ -146,6 +150,13 @@ class NativeLink:
         for queued in self._queue.take_unwritten():
             self._return(queued)
 
+    async def settle(self) -> None:
+        """An agent of ours says again what is not acknowledged."""
+
+    async def last_words(self, reason: str, text: str) -> None:
+        """Raises ConnectionLost."""
+        await _say_goodbye(self._connection, reason, text)
+
     def reported(self, report_seqs: list[int]) -> None:
         """The bus has these reports: tell the agent, and forget the commands that ended."""
         self._inbox.reported(report_seqs)
@@ -227,3 +238,23 @@ class NativeLink:
             self._failure = failure
             if not self._retired:
                 self._spawn(self._connection.close(LinkEnd.CLOSED), "link_close")
+
+
+class NativeReception:
+    """Connections of agents of ours."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+
+    async def open(self, connection: Connection, parts: LinkParts) -> NativeLink:
+        """Raises LinkRefused, ConnectionLost, DecodeError, Unavailable."""
+        return NativeLink(parts, connection, await self._opening.run(connection))
+
+    async def refuse(self, connection: Connection, reason: str, text: str) -> None:
+        """Raises ConnectionLost."""
+        await _say_goodbye(connection, reason, text)
+
+
+async def _say_goodbye(connection: Connection, reason: str, text: str) -> None:
+    frame = pb.GatewayFrame(messages=[goodbye(reason, text)])
+    await connection.send(frame.SerializeToString())

@@ -35,6 +35,8 @@ class RejectReason(StrEnum):
     """The agent is going away and takes nothing new."""
     SPOOL_FULL = "spool_full"
     """The agent's disk has no room to remember the command, so it must not start."""
+    UNSUPPORTED_BY_DIALECT = "unsupported_by_dialect"
+    """The protocol that this agent speaks cannot carry the command. Said by the gateway; nothing was sent."""
 
 
 class ResultReason(StrEnum):
@@ -68,3 +70,7 @@ class ResultReason(StrEnum):
     """outcome_unknown: the agent's executor died while the command ran, or was about to; what was left was ended."""
     HOST_REBOOTED = "host_rebooted"
     """outcome_unknown: the machine went down while the command ran, or was about to."""
+    LINK_LOST = "link_lost"
+    """outcome_unknown: the link ended while the command ran, and the protocol of its agent cannot say what became of it."""
+    MAY_STILL_RUN = "may_still_run"
+    """terminated, timed_out: given up here, because the protocol of its agent has no word for a stop."""
