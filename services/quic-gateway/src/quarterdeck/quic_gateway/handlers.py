@@ -1,15 +1,16 @@
-"""What arrives on a QUIC connection, cut into frames and held to its limits. Pure: pieces in, frames out, no aioquic.
+"""What the carrier decides, without the wire: what may arrive on a connection, and with what words one is closed.
 
-One connection carries one link on one stream, which the gateway opened. QUIC itself bounds nothing here: aioquic's
-receive windows grow however slowly frames are taken (measured), so what waits is counted, and a peer that sends more
-than any window allows is an overflow.
+One connection of ours carries one link on one stream, which the gateway opened. QUIC itself bounds nothing here:
+aioquic's receive windows grow however slowly frames are taken (measured), so what waits is counted, and a peer that
+sends more than any window allows is an overflow. For quicflow, quarterdeck.wire.quicflow_streams does the same.
 """
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.links import LinkEnd
+from quarterdeck.wire import quicflow
 from quarterdeck.wire.framing import FrameDecoder
 
 MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
@@ -43,3 +44,27 @@ class FrameIntake:
         frame = self._frames.popleft()
         self._waiting_bytes -= len(frame)
         return frame
+
+
+class CloseWords(NamedTuple):
+    """What a connection is closed with: the application's error code, and a text."""
+
+    code: int
+    phrase: str
+
+
+def quicflow_close_words(reason: str) -> CloseWords:
+    """How a quicflow client hears why its connection ends. `reason`: a LinkEnd."""
+    match reason:
+        case LinkEnd.SILENT:
+            return CloseWords(quicflow.NO_ERROR, "heartbeat timeout")
+        case (
+            LinkEnd.PROTOCOL
+            | LinkEnd.UNDECODABLE
+            | LinkEnd.UNAUTHENTICATED
+            | LinkEnd.REVOKED
+            | LinkEnd.OVERFLOW
+        ):
+            return CloseWords(quicflow.REFUSED, reason)
+        case _:
+            return CloseWords(quicflow.NO_ERROR, reason)
