@@ -1,26 +1,23 @@
 """Single commands: submit, look, list, stop."""
 
 import msgspec
-import structlog
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 
-from quarterdeck.api.handlers.commands import NO_LINK_AT_INTAKE, new_command
 from quarterdeck.api.handlers.origin import origin_of
 from quarterdeck.api.handlers.requests import CommandsQuery, SubmitCommand, WaitQuery
 from quarterdeck.api.parts import Parts
+from quarterdeck.api.submission import submit as submit_command
 from quarterdeck.api.views import seed0
 from quarterdeck.contracts import subjects
-from quarterdeck.contracts.errors import AgentUnreachable, NotFound, UnknownAgent
-from quarterdeck.contracts.ids import check_id, parse_target
+from quarterdeck.contracts.errors import NotFound
+from quarterdeck.contracts.ids import check_id
 from quarterdeck.contracts.states import TERMINAL, CommandState
-from quarterdeck.core.store import CommandView, NewCommand
+from quarterdeck.core.store import CommandView
 from quarterdeck.web.answers import Answer
 from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body, decode_query
 from quarterdeck.web.paths import WebRequest, path_id, query_of
-
-log = structlog.get_logger()
 
 
 def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
@@ -34,12 +31,6 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
     async def submit(request: WebRequest) -> Answer:
         body = await read_body(request)
         asked = decode_body(body, SubmitCommand)
-        tenant = request.user.tenant
-        target = parse_target(asked.client_id, "client_id")
-        if parts.fleet.record(tenant, target.agent_id) is None and not await parts.fleet.known(
-            tenant, [target.agent_id]
-        ):
-            raise UnknownAgent((asked.client_id,), field="client_id")
         origin = origin_of(
             request.user,
             parts.clock.now_ms(),
@@ -47,18 +38,8 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
             path="/api/command",
             body=body,
         )
-        connected = not await parts.fleet.surely_gone(tenant, target.agent_id)
-        new = new_command(asked, target, origin, connected=connected)
-        taken = await parts.intake.command(new)
-        if not taken.repeated:
-            _log_taken(new)
-        unreachable = new.end is not None
-        if taken.repeated:
-            before = await parts.store.command(tenant, taken.subject_id)
-            unreachable = before is not None and before.reason == NO_LINK_AT_INTAKE
-        if unreachable:
-            raise AgentUnreachable(str(target), taken.subject_id)
-        return Answer(msgspec.json.encode(seed0.Submitted(command_id=taken.subject_id)), status=202)
+        command_id = await submit_command(parts, asked, origin)
+        return Answer(msgspec.json.encode(seed0.Submitted(command_id=command_id)), status=202)
 
     @get("/api/command/{command_id:str}")
     async def show(request: WebRequest) -> Answer:
@@ -105,20 +86,6 @@ def command_routes(parts: Parts) -> list[HTTPRouteHandler]:
         return Answer(msgspec.json.encode(answer), status=202)
 
     return [submit, show, show_many, stop]
-
-
-def _log_taken(new: NewCommand) -> None:
-    """S0-23."""
-    fields = {
-        "command_id": new.command_id,
-        "client_id": new.agent_id,
-        "command_type": new.spec.command_type,
-        "timeout_ms": new.spec.timeout_ms,
-    }
-    if new.end is None:
-        log.info("api.command_sent", **fields)
-    else:
-        log.info("api.command_unreachable", **fields)
 
 
 def stop_message(state: CommandState) -> str:
