@@ -5,6 +5,7 @@ orders. It outlives the connection until everything that was said is stored: nob
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -91,6 +92,9 @@ class ForeignDesk(Receipt):
     @property
     def running(self) -> int:
         return len(self._by_id)
+
+    def running_by_type(self) -> Counter[str]:
+        return Counter(command.spec.command_type for command in self._by_id.values())
 
     def holds(self, key: tuple[str, int]) -> bool:
         return key in self._commands

@@ -81,7 +81,7 @@ class Conversation(Protocol):
     record: AgentRecord
     """Who it is, and what it said of itself."""
     max_running: int | None
-    """How many commands the agent runs at a time; the gateway holds the others back. None: no limit of the protocol."""
+    """How many commands of one type the agent runs at a time; the gateway holds the others back. None: no limit."""
 
     def refusal(self, spec: pb.CommandSpec, guest: str) -> str | None:
         """Why this protocol cannot carry a command; None when it can. Nothing is sent of what is refused."""

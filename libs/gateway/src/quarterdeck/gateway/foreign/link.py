@@ -6,6 +6,7 @@ the words are the conversation's. The gateway treats it as any other link.
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -195,14 +196,23 @@ class ForeignLink:
 
     def _take_waiting(self) -> list[ForeignCommand]:
         """The next orders, no more than the agent may run. They stay in the table until they are written."""
-        most = _CLAIMED_AT_ONCE
-        if self._conversation.max_running is not None:
-            most = min(most, self._conversation.max_running - self._desk.running)
+        most_of_a_type = self._conversation.max_running
+        running = Counter[str]() if most_of_a_type is None else self._desk.running_by_type()
         taken: list[ForeignCommand] = []
-        while self._waiting and len(taken) < most:
-            command = heapq.heappop(self._waiting)[1]
-            if self._waiting_by_key.get(command.key) is command:
-                taken.append(command)
+        held_back: list[tuple[tuple[int, int], ForeignCommand]] = []
+        while self._waiting and len(taken) < _CLAIMED_AT_ONCE:
+            entry = heapq.heappop(self._waiting)
+            command = entry[1]
+            if self._waiting_by_key.get(command.key) is not command:
+                continue
+            command_type = command.spec.command_type
+            if most_of_a_type is not None and running[command_type] >= most_of_a_type:
+                held_back.append(entry)
+                continue
+            running[command_type] += 1
+            taken.append(command)
+        for entry in held_back:
+            heapq.heappush(self._waiting, entry)
         return taken
 
     async def _write(self, command: ForeignCommand, claim: Claim) -> None:
