@@ -5,7 +5,7 @@ flow control: it is the push-back that a slow agent needs. Made and closed by `s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,6 @@ from grpc import aio
 
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.grpc_gateway.handlers import peer_address, server_options
-from quarterdeck.wire.codes import GRPC_METHOD
 
 _GONE: Final = (aio.BaseError, aio.AioRpcError, asyncio.InvalidStateError)
 """All that grpc.aio lets out of read and write on a call that is over (its ExecuteBatchError is a BaseError)."""
@@ -69,23 +68,31 @@ class GrpcConnection:
                 self._task.cancel()
 
 
-class GrpcServer:
-    """Listens, and hands every call to `serve`."""
+Serve = Callable[[Connection], Awaitable[None]]
 
-    def __init__(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
-        self._serve = serve
+
+class GrpcServer:
+    """Listens on one port, and hands every call to whoever serves its method."""
+
+    def __init__(self, methods: Mapping[str, Serve]) -> None:
+        """`methods`: by full name, such as `/package.Service/Method`; each is one bidirectional stream."""
         self._server = aio.server(options=server_options())
-        _, service, method = GRPC_METHOD.split("/")
-        handler = grpc.stream_stream_rpc_method_handler(self._connect)
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(service, {method: handler}),)
-        )
+        for name, serve in methods.items():
+            _, service, method = name.split("/")
+            handler = grpc.stream_stream_rpc_method_handler(_behaviour(serve))
+            generic = grpc.method_handlers_generic_handler(service, {method: handler})
+            self._server.add_generic_rpc_handlers((generic,))
 
     async def listen(self, host: str, port: int, *, cert: Path, key: Path) -> int:
         """The bound port. Raises RuntimeError when it is taken, OSError when a file cannot be read."""
         credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        bound_port = self._server.add_secure_port(address, credentials)
+        bound_port = self._server.add_secure_port(_address(host, port), credentials)
+        await self._server.start()
+        return bound_port
+
+    async def listen_plain(self, host: str, port: int) -> int:
+        """As `listen`, without TLS."""
+        bound_port = self._server.add_insecure_port(_address(host, port))
         await self._server.start()
         return bound_port
 
@@ -93,5 +100,13 @@ class GrpcServer:
         """Links are over by then; calls that have not returned within a moment are cut."""
         await self._server.stop(grace=_CLOSE_GRACE_S)
 
-    async def _connect(self, _requests: AsyncIterator[bytes], context: Any) -> None:
-        await self._serve(GrpcConnection(context))
+
+def _behaviour(serve: Serve) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+    async def connect(_requests: AsyncIterator[bytes], context: Any) -> None:
+        await serve(GrpcConnection(context))
+
+    return connect
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
