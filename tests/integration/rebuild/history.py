@@ -36,7 +36,7 @@ SPEC = CommandSpec(
 )
 NO_WAITING = RebuildSettings(settle_s=0.0, late_s=60.0)
 _VOLATILE = ("run", "floor", "horizon", "latecomers", "lease", "incarnation", "outbox", "attention", "expiry")
-_UNTOLD = {b"stdout_tail", b"stderr_tail", b"unproved"}
+_UNTOLD = {b"stdout_tail", b"stderr_tail", b"unproved", b"outbox"}
 
 
 def now_ms() -> int:

@@ -31,8 +31,9 @@ def asyncapi_document(*, version: str) -> dict[str, Any]:
             "title": "Quarterdeck events",
             "version": version,
             "description": (
-                "Facts about commands, batches and agents, on JetStream and to plain NATS subscribers. Readers drop "
-                "an event whose aggregateversion is lower than one they saw, and ignore members they do not know."
+                "Facts about commands, batches, sessions and agents, on JetStream and to plain NATS "
+                "subscribers. Readers drop an event whose aggregateversion is lower than one they saw, and ignore "
+                "members they do not know."
             ),
         },
         "defaultContentType": "application/json",

@@ -1,7 +1,7 @@
 """What events mean for the state: events in, stories out. Pure; no NATS, no Redis.
 
 The events of one window that are about one command become one story, its state the furthest that they tell. Owns the
-reading of payloads; the writing is core/store's. Sessions and their rounds will have their place beside the batches.
+reading of payloads; the writing is core/store's.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,14 @@ import structlog
 from quarterdeck.contracts import codec, events
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.states import BATCH_TERMINAL, RANK, TERMINAL, CommandState
-from quarterdeck.core.store.restoring import BatchBirth, BatchStory, CommandStory, Remembered
+from quarterdeck.core.store.restoring import (
+    BatchBirth,
+    BatchStory,
+    Birth,
+    CommandStory,
+    Remembered,
+    SessionStory,
+)
 from quarterdeck.core.store.scripts import OF_ONE_ATTEMPT, Lifetimes
 from quarterdeck.core.store.shapes import Idempotency
 from quarterdeck.core.store.writes import spec_fields
@@ -23,6 +30,8 @@ log = structlog.get_logger()
 
 _NO_FIELDS: Final = frozenset({"command_id", "batch_id", "state", "attempt", "agent_id", "guest"})
 """Members of a command's event that are no hash fields of their own."""
+_OF_SESSION: Final = ("session_id", "round")
+"""Members of `command.accepted` that are hash fields of a session's command."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -71,6 +80,7 @@ class Window:
         self.commands: dict[str, CommandStory] = {}
         self.batches: dict[str, list[BatchStory]] = {}
         self.births: list[BatchBirth] = []
+        self.sessions: dict[str, SessionStory] = {}
 
     def without_expired(self, now_ms: int, lifetimes: Lifetimes) -> "Window":
         """Drops what began and ended within this window, so long ago that it would have been forgotten since."""
@@ -81,7 +91,11 @@ class Window:
         } & {birth.batch_id for birth in self.births if not _kept(birth.idempotency, now_ms)}
         self.births = [birth for birth in self.births if birth.batch_id not in gone]
         self.batches = {one: stories for one, stories in self.batches.items() if one not in gone}
-        command_ttl_ms = lifetimes.command_ttl_s * 1000
+        # A session lives on for its time after the end of its last command, which may have taken a while, too.
+        session_ttl_ms = 2 * lifetimes.session_ttl_s * 1000
+        self.sessions = {
+            one: story for one, story in self.sessions.items() if story.at_ms + session_ttl_ms > now_ms
+        }
         self.commands = {
             one: story
             for one, story in self.commands.items()
@@ -90,7 +104,7 @@ class Window:
                 story.batch_id is None
                 and story.birth is not None
                 and story.state in TERMINAL
-                and story.fields["updated_at_ms"] + command_ttl_ms < now_ms
+                and story.fields["updated_at_ms"] + _ttl_ms(story.birth, lifetimes) < now_ms
                 and not _kept(story.idempotency, now_ms)
             )
         }
@@ -126,6 +140,8 @@ class Folding:
                 del self._parts[event.subject]
         elif entity == events.BATCH:
             window.batches.setdefault(event.subject, []).append(_batch_story(event))
+        elif entity == events.SESSION:
+            _take_session(window, event)
         elif entity == events.COMMAND:
             story = _command_story(event, self.lifetimes)
             before = window.commands.get(event.subject)
@@ -153,6 +169,7 @@ def _command_story(event: Event, lifetimes: Lifetimes) -> CommandStory:
             "spec": codec.encode(spec),
             "updated_at_ms": at_ms,
             **spec_fields(spec, at_ms),
+            **{name: told[name] for name in _OF_SESSION if name in told},
         }
         story.idempotency = _remembered(told, event.tenant, at_ms, lifetimes)
     elif story.state is not None:
@@ -176,7 +193,7 @@ def _continued(before: CommandStory, story: CommandStory) -> CommandStory:
     if before.state is None or _standing(story) > _standing(before):
         old = before.fields if story.attempt == before.attempt else {}
         before.fields = {**old, **story.fields}
-        before.state, before.attempt = story.state, story.attempt
+        before.state, before.attempt, before.agent_id = story.state, story.attempt, story.agent_id
     elif story.attempt == before.attempt:
         before.fields = {**story.fields, **before.fields}
     return before
@@ -221,6 +238,23 @@ def _batch_story(event: Event) -> BatchStory:
     )
 
 
+def _take_session(window: Window, event: Event) -> None:
+    told: dict[str, Any] = msgspec.json.decode(event.data)
+    created_at_ms = told.get("session_created_at_ms", event.at_ms)
+    story = window.sessions.setdefault(
+        event.subject, SessionStory(event.subject, event.tenant, told["owner"], created_at_ms, 0, 0, [])
+    )
+    story.version = max(story.version, event.aggregateversion)
+    story.at_ms = max(story.at_ms, event.at_ms)
+    if event.type == events.SESSION_ROUND_CREATED:
+        story.rounds.append((told["round"], told["command_id"]))
+
+
+def _ttl_ms(birth: Birth, lifetimes: Lifetimes) -> int:
+    """As prelude.lua's `lifetime`, of what belongs to no batch."""
+    return (lifetimes.idempotency_ttl_s if "session_id" in birth else lifetimes.command_ttl_s) * 1000
+
+
 def _ended_at(stories: Iterable[BatchStory]) -> int:
     return max((story.at_ms for story in stories if story.state in BATCH_TERMINAL), default=0)
 
@@ -229,7 +263,11 @@ def _remembered(told: dict[str, Any], tenant: str, at_ms: int, lifetimes: Lifeti
     if not told.get("idempotency_key"):
         return None
     known = Idempotency.of(
-        tenant, told.get("user_id", ""), told["idempotency_key"], told.get("body_hash", "")
+        tenant,
+        told.get("user_id", ""),
+        told["idempotency_key"],
+        told.get("body_hash", ""),
+        session_id=told.get("session_id"),
     )
     return known.scope, known.body_hash, at_ms + lifetimes.idempotency_ttl_s * 1000
 

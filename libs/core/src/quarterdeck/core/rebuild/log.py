@@ -1,4 +1,4 @@
-"""The log of what happened to commands and batches, read from its beginning or from a known place.
+"""The log of what happened to commands, batches and sessions, read from its beginning or from a known place.
 
 QD_STATE holds every event but lags a little behind QD_FEED, which it copies; so the rest is read there. Where the two
 overlap, or order differs, nothing is harmed: restoring takes events in any order and any number of times.
@@ -53,7 +53,7 @@ class Log:
             self._position = max(self._position, feed.last_sequence)
 
     def _read(self, stream: str, start_sequence: int) -> AsyncIterator[list[StoredMessage]]:
-        filters = subjects.life_of_commands_and_batches()
+        filters = subjects.life_of_state()
         return self._bus.read(stream, filters, start_sequence=start_sequence, follow=False, batch=_PAGE)
 
 

@@ -38,6 +38,8 @@ class Restored(msgspec.Struct, kw_only=True):
     commands: int = 0
     """Stories of commands; one command may have several."""
     batches: int = 0
+    sessions: int = 0
+    """Stories of sessions."""
     dropped: int = 0
     """Stories whose beginning is not in the log any more."""
 
@@ -129,6 +131,8 @@ class Restore:
             self._inherit(birth.batch_id, Inheritance.of(birth.batch_id, birth.fields))
         await self._write_batches(window)
         await self._write_commands(window)
+        await self._store.restore_sessions(self._token, list(window.sessions.values()))
+        self.restored.sessions += len(window.sessions)
 
     async def _write_batches(self, window: Window) -> None:
         early, self._early_batches = self._early_batches, []

@@ -1,5 +1,6 @@
 """Command state in Redis: one script per transition, with its event in the same act. The only importer of `redis`."""
 
+from quarterdeck.core.store.sessions import Enqueued, NewRound, SessionView, Standing
 from quarterdeck.core.store.shapes import (
     Amendment,
     Child,
@@ -27,16 +28,20 @@ __all__ = [
     "CommandView",
     "Cursor",
     "Due",
+    "Enqueued",
     "HandOver",
     "Idempotency",
     "LostOutput",
     "Move",
     "NewBatch",
     "NewCommand",
+    "NewRound",
     "OutboxEntry",
     "Outcome",
     "Page",
     "RawEntry",
+    "SessionView",
+    "Standing",
     "Store",
     "StoreSettings",
     "StreamView",

@@ -22,6 +22,8 @@ _PATTERNS: Final[dict[str, tuple[str, ...]]] = {
     "waiting": ("waiting",),
     "command": ("command:", ""),
     "batch": ("batch:", ""),
+    "session": ("session:", ""),
+    "rounds": ("rounds:", ""),
     "counts": ("counts:", ""),
     "idempotency": ("idempotency:", ""),
     "at_end": ("at_end:", ""),

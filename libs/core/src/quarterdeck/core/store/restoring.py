@@ -6,7 +6,7 @@ lives beside the state so that it is lost with it: a rebuild whose work was flus
     shard_standing   who is shut, and how far each is known to follow the log
     lease            alone on some shards, for a while
     wipe             what is there follows no log that we know: away with it
-    restore_…        bring commands and batches to where the log has them
+    restore_…        bring commands, batches and sessions to where the log has them
     open             services may work with it again
 """
 
@@ -95,6 +95,20 @@ class BatchStory(msgspec.Struct, array_like=True):
     state: str
     at_ms: int
     stop: bool
+
+
+class SessionStory(msgspec.Struct, array_like=True):
+    """What the log tells of one session, as far as it was read. Every event of a session tells its birth, too."""
+
+    session_id: str
+    tenant: str
+    owner: str
+    created_at_ms: int
+    version: int
+    at_ms: int
+    """Of the last event."""
+    rounds: list[tuple[int, str]]
+    """(number, command id)"""
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +217,12 @@ class Restoring:
         calls += [(shard, (token, [], part)) for shard, group in moved.items() for part in _parts(group)]
         answers = await self._runner.run_many("restore_batches", calls)
         return {batch_id.decode() for answer in answers for batch_id in answer[2]}
+
+    async def restore_sessions(self, token: str, stories: Sequence[SessionStory]) -> None:
+        """To come after the commands of the same events. Raises as restore_commands."""
+        groups = _by_shard(stories, lambda story: story.session_id)
+        calls = [(shard, (token, part)) for shard, group in groups.items() for part in _parts(group)]
+        await self._runner.run_many("restore_sessions", calls)
 
     async def absent_commands(self, command_ids: Sequence[str]) -> set[str]:
         """Those of `command_ids` that do not exist, in shut shards too. Raises Unavailable."""

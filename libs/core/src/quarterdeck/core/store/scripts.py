@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quarterdeck.contracts import limits, states
+from quarterdeck.contracts import limits, sessions, states
 from quarterdeck.contracts.states import BatchState, CommandState
 from quarterdeck.core.store import keys
 
@@ -84,6 +84,9 @@ class Lifetimes(msgspec.Struct, frozen=True, kw_only=True):
     command_ttl_s: int = 30 * 60
     batch_ttl_s: int = 7 * 24 * 3600
     idempotency_ttl_s: int = 24 * 3600
+    """Also of a session's commands, which are what their keys answer with."""
+    session_ttl_s: int = 7 * 24 * 3600
+    """After the end of a session's last command."""
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -95,6 +98,9 @@ class Script(msgspec.Struct, frozen=True):
 NAMES: Final = (
     "create_command",
     "create_batch",
+    "create_session",
+    "enqueue",
+    "read_session",
     "expand",
     "apply",
     "amend",
@@ -110,7 +116,7 @@ NAMES: Final = (
     "list_ids",
 )
 
-OF_REBUILD: Final = ("restore_commands", "restore_batches", "open_shard")
+OF_REBUILD: Final = ("restore_commands", "restore_batches", "restore_sessions", "open_shard")
 """Scripts that write shards which are shut to all others."""
 
 PLAIN: Final = ("shut_if_moved", "lease_shard", "advance_horizon")
@@ -158,6 +164,8 @@ def _tables(lifetimes: Lifetimes) -> str:
             f"local COMMAND_TTL_S = {lifetimes.command_ttl_s}",
             f"local BATCH_TTL_S = {lifetimes.batch_ttl_s}",
             f"local IDEMPOTENCY_TTL_S = {lifetimes.idempotency_ttl_s}",
+            f"local SESSION_TTL_S = {lifetimes.session_ttl_s}",
+            f"local ANY_AGENT = {sessions.ANY_AGENT!r}",
         ]
     )
 

@@ -20,15 +20,17 @@ class RawEntry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Idempotency(msgspec.Struct, frozen=True, array_like=True):
-    """`scope`: SHA-256 hex over (tenant, principal, key); `body_hash`: SHA-256 hex over the canonical request."""
+    """`scope`: SHA-256 hex over (tenant, principal, key), and the session if in one; `body_hash`: over the request."""
 
     scope: str
     body_hash: str
 
     @classmethod
-    def of(cls, tenant: str, principal: str, key: str, body_hash: str) -> "Idempotency":
+    def of(
+        cls, tenant: str, principal: str, key: str, body_hash: str, *, session_id: str | None = None
+    ) -> "Idempotency":
         """`key`: as the client gave it."""
-        scope = "\0".join((tenant, principal, key))
+        scope = "\0".join((tenant, principal, key, *([session_id] if session_id else [])))
         return cls(hashlib.sha256(scope.encode()).hexdigest(), body_hash)
 
 
@@ -174,6 +176,8 @@ class Due(msgspec.Struct, frozen=True, array_like=True):
     """Until when it has to start; the deadline of what was sent is later by the time it may run."""
     overdue: bool = False
     """Past its deadline, and held: it may have run."""
+    session_id: str | None = None
+    """Then it is for whoever can do it, and `agent_id` is the one that it was sent to last."""
 
 
 class LostOutput(msgspec.Struct, frozen=True, array_like=True):

@@ -11,6 +11,7 @@ from quarterdeck.core.store.forgetting import Forgetting
 from quarterdeck.core.store.reads import Reads
 from quarterdeck.core.store.restoring import Horizon, Opening, Restoring
 from quarterdeck.core.store.scripts import Lifetimes
+from quarterdeck.core.store.sessions import Sessions
 from quarterdeck.core.store.shapes import OutboxEntry
 from quarterdeck.core.store.writes import Writes
 
@@ -21,7 +22,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     lifetimes: Lifetimes = Lifetimes()
 
 
-class Store(Reads, Writes, Restoring):
+class Store(Reads, Writes, Sessions, Restoring):
     """Every method raises Unavailable while Redis is away or a shard has no incarnation."""
 
     def __init__(self, settings: StoreSettings) -> None:

@@ -60,6 +60,9 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
     completed_at_ms: int | None = None
     stdout: StreamView = StreamView()
     stderr: StreamView = StreamView()
+    session_id: str | None = None
+    round: int | None = None
+    """Of the session, from 1."""
 
     @property
     def target(self) -> str:
@@ -109,6 +112,8 @@ COMMAND_FIELDS = (
     "started_at_ms",
     "last_output_at_ms",
     "completed_at_ms",
+    "session_id",
+    "round",
     *(
         f"{stream}_{what}"
         for stream in ("stdout", "stderr")
@@ -167,6 +172,8 @@ def command_view(command_id: str, row: list[Any], batch_spec: CommandSpec | None
         completed_at_ms=_number(v["completed_at_ms"]),
         stdout=_stream(v, "stdout"),
         stderr=_stream(v, "stderr"),
+        session_id=_text(v["session_id"]),
+        round=_number(v["round"]),
     )
 
 

@@ -363,6 +363,7 @@ def _due(shards: Sequence[int], answers: Sequence[list[Any]]) -> tuple[list[Due]
                 returned=row[10] == 1,
                 deliver_by_ms=row[11],
                 overdue=row[12] == 1,
+                session_id=row[13].decode() if row[13] else None,
             )
             for row in answer[2]
         ]

@@ -49,18 +49,22 @@ local function next_version(version)
   return math.max(version, floor) + 1
 end
 
--- An idempotency key that is known: answers the id it stands for, or 'conflict'. Otherwise remembers it.
-local function claim(idempotency, id)
+-- The id that an idempotency key stands for, 'conflict' when it came with another body, nil when it is new.
+local function known_by(idempotency)
   if not idempotency then return nil end
-  local key = key_idempotency(idempotency[1])
-  local known = redis.call('GET', key)
-  if not known then
-    redis.call('SET', key, cmsgpack.pack({idempotency[2], id}), 'EX', IDEMPOTENCY_TTL_S)
-    return nil
-  end
+  local known = redis.call('GET', key_idempotency(idempotency[1]))
+  if not known then return nil end
   local before = cmsgpack.unpack(known)
   if before[1] ~= idempotency[2] then return 'conflict' end
   return before[2]
+end
+
+-- As known_by; a new key is remembered.
+local function claim(idempotency, id)
+  local known = known_by(idempotency)
+  if known or not idempotency then return known end
+  redis.call('SET', key_idempotency(idempotency[1]), cmsgpack.pack({idempotency[2], id}), 'EX', IDEMPOTENCY_TTL_S)
+  return nil
 end
 
 -- An idempotency key as the log has it: {scope, body hash, until}.
@@ -85,7 +89,7 @@ end
 
 local FIELDS = {'tenant', 'batch_id', 'agent_id', 'guest', 'state', 'attempt', 'version', 'deadline_at_ms',
                 'run_limit_ms', 'max_attempts', 'backoff_ms', 'command_type', 'created_at_ms', 'user_id', 'unproved', 'deliver_by_ms',
-                'overtime_ms', 'awaited'}
+                'overtime_ms', 'session_id', 'awaited'}
 
 local function read_command(id)
   local v = redis.call('HMGET', key_command(id), unpack(FIELDS))
@@ -94,6 +98,7 @@ local function read_command(id)
           attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
           run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11]),
           command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = v[15] == '',
+          session_id = some(v[18]),
           unproved = some(v[15]), deliver_by = tonumber(v[16]) or tonumber(v[8]), overtime = tonumber(v[17]) or 0,
           awaited = some(v[18])}
 end
@@ -118,16 +123,37 @@ local function count(c, from, to)
   batch.delta[to] = (batch.delta[to] or 0) + 1
 end
 
+-- For whom it waits: for its agent, or for whoever can do it.
+local function awaits(c)
+  return c.session_id and ANY_AGENT .. c.command_type or c.agent_id
+end
+
 local function file_under(c, id, from, to)
   redis.call('ZREM', key_index_state(c.tenant, from), id)
   redis.call('ZADD', key_index_state(c.tenant, to), 0, id)
-  if from == 'waiting' then redis.call('ZREM', key_waiting(), c.tenant .. '/' .. c.agent_id .. '/' .. id) end
-  if to == 'waiting' then redis.call('ZADD', key_waiting(), 0, c.tenant .. '/' .. c.agent_id .. '/' .. id) end
+  if from == 'waiting' then redis.call('ZREM', key_waiting(), c.tenant .. '/' .. awaits(c) .. '/' .. id) end
+  if to == 'waiting' then redis.call('ZADD', key_waiting(), 0, c.tenant .. '/' .. awaits(c) .. '/' .. id) end
   count(c, from, to)
 end
 
+-- Seconds that it is kept after its end. A session's command is what its idempotency key answers with.
+local function lifetime(c)
+  return c.batch_id and BATCH_TTL_S or c.session_id and IDEMPOTENCY_TTL_S or COMMAND_TTL_S
+end
+
+-- A session's command is given to an agent.
+local function assign(c, id, agent_id)
+  redis.call('ZREM', key_index_agent(c.tenant, c.agent_id), id)
+  redis.call('ZADD', key_index_agent(c.tenant, agent_id), 0, id)
+  c.agent_id = agent_id
+end
+
 local function expire_later(c, id, state)
-  local ttl = c.batch_id and BATCH_TTL_S or COMMAND_TTL_S
+  local ttl = lifetime(c)
+  if c.session_id then
+    redis.call('EXPIRE', key_session(c.session_id), SESSION_TTL_S)
+    redis.call('EXPIRE', key_rounds(c.session_id), SESSION_TTL_S)
+  end
   redis.call('EXPIRE', key_command(id), ttl)
   redis.call('ZADD', key_expiry(), now + ttl * 1000, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
 end
@@ -142,7 +168,11 @@ end
 
 -- The one place where a command changes its state: hash, indexes, counters, attention, TTL and event together.
 local function enter(id, c, to, at, fields, look_in)
-  local again = RETRYABLE[to] and c.attempt < c.max_attempts and c.state ~= 'terminating' and not stopping(c.batch_id)
+  -- What reached one of those who can do it never started: in the time that it has, another one may.
+  local elsewhere = to == 'unreachable' and c.session_id and c.deliver_by > now
+  local again = (elsewhere or RETRYABLE[to] and c.attempt < c.max_attempts) and c.state ~= 'terminating'
+                and not stopping(c.batch_id)
+  if fields.agent_id then assign(c, id, fields.agent_id) end
   local stored = again and 'pending' or to
   local payload = {state = to, attempt = c.attempt, agent_id = c.agent_id, guest = c.guest}
   for name, value in pairs(fields) do
@@ -156,8 +186,8 @@ local function enter(id, c, to, at, fields, look_in)
   local version = next_version(c.version)
   fields.state, fields.version, fields.updated_at_ms = stored, version, now
   if again then
-    look = c.backoff * 2 ^ (c.attempt - 1)
-    deadline = c.run_limit > 0 and now + look + c.run_limit or c.deliver_by
+    look = elsewhere and 0 or c.backoff * 2 ^ (c.attempt - 1)
+    deadline = c.run_limit > 0 and not elsewhere and now + look + c.run_limit or c.deliver_by
     fields = {state = 'pending', version = version, updated_at_ms = now, attempt = c.attempt + 1,
               deliver_by_ms = deadline}
     redis.call('HDEL', key_command(id), unpack(OF_ONE_ATTEMPT))
@@ -182,6 +212,18 @@ local function enter(id, c, to, at, fields, look_in)
   c.state = stored
   if again then c.attempt = c.attempt + 1 end
   return again and 4 or 1
+end
+
+-- A command that did not exist: pending, in its indexes, to be looked at soon.
+local function take_in(id, tenant, agent_id, at, fields, payload)
+  fields.state, fields.attempt, fields.version, fields.updated_at_ms = 'pending', 1, 1, at
+  write_hash(key_command(id), fields)
+  redis.call('ZADD', key_index_commands(tenant), 0, id)
+  redis.call('ZADD', key_index_agent(tenant, agent_id), 0, id)
+  redis.call('ZADD', key_index_state(tenant, 'pending'), 0, id)
+  redis.call('ZADD', key_attention(), math.min(fields.deadline_at_ms, now + LOOK_MS.pending), id)
+  emit({type = 'command.accepted', tenant = tenant, aggregate_id = id, version = 1, at_ms = at, command_id = id,
+        payload = payload})
 end
 
 -- Whether `by` (tenant/agent, or empty for our own services) may speak for this command.
@@ -228,7 +270,7 @@ end
 -- What shapes.Due wants to know.
 local function as_due(id, c)
   return {id, c.tenant, c.batch_id or false, c.user_id, c.agent_id, c.guest or false, c.state, c.attempt, c.created_at,
-          c.deadline, c.returned and 1 or 0, c.deliver_by, c.deadline <= now and 1 or 0}
+          c.deadline, c.returned and 1 or 0, c.deliver_by, c.deadline <= now and 1 or 0, c.session_id or false}
 end
 
 -- ---- The batches that this script touched -----------------------------------------------------------------------

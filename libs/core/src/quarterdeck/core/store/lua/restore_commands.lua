@@ -17,8 +17,12 @@ local function fill(key, fields)
   for name, value in pairs(fields) do redis.call('HSETNX', key, name, value) end
 end
 
-local function stand(id, c, attempt, state, fields)
+local function stand(id, c, agent_id, attempt, state, fields)
   local key = key_command(id)
+  if c.session_id and agent_id ~= c.agent_id then
+    assign(c, id, agent_id)
+    fields.agent_id = agent_id
+  end
   if attempt > c.attempt then redis.call('HDEL', key, unpack(OF_ONE_ATTEMPT)) end
   if state == 'sent' or state == 'terminating' then fields.unproved = '* ' end  -- who had it in hand is forgotten
   fields.state, fields.attempt = state, attempt
@@ -26,7 +30,7 @@ local function stand(id, c, attempt, state, fields)
   file_under(c, id, c.state, state)
   if TERMINAL[state] then
     redis.call('ZREM', key_attention(), id)
-    local ttl_ms = (c.batch_id and BATCH_TTL_S or COMMAND_TTL_S) * 1000
+    local ttl_ms = lifetime(c) * 1000
     expire_from(fields.updated_at_ms, ttl_ms, key, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
   else
     local deadline = fields.deadline_at_ms or c.deadline
@@ -51,7 +55,7 @@ for _, item in ipairs(request[2]) do
     end
     remember(item[11], id)
     if state and (attempt > c.attempt or attempt == c.attempt and RANK[state] > RANK[c.state]) then
-      stand(id, c, attempt, state, fields)
+      stand(id, c, agent_id, attempt, state, fields)
     elseif attempt == c.attempt then
       fill(key_command(id), fields)
     end
