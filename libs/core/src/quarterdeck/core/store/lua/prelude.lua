@@ -98,9 +98,8 @@ local function read_command(id)
           attempt = tonumber(v[6]), version = tonumber(v[7]), deadline = tonumber(v[8]),
           run_limit = tonumber(v[9]), max_attempts = tonumber(v[10]), backoff = tonumber(v[11]),
           command_type = v[12], created_at = tonumber(v[13]), user_id = v[14], returned = v[15] == '',
-          session_id = some(v[18]),
           unproved = some(v[15]), deliver_by = tonumber(v[16]) or tonumber(v[8]), overtime = tonumber(v[17]) or 0,
-          awaited = some(v[18])}
+          session_id = some(v[18]), awaited = some(v[19])}
 end
 
 local function stopping(batch_id)
