@@ -206,7 +206,7 @@ class ForeignDesk(Receipt):
         self._note_response(command)
         if command.stop is not None and end in {CommandState.FAILED, CommandState.TERMINATED}:
             end = command.stop
-            reason = ResultReason.EXECUTION if end is CommandState.TIMED_OUT else ""
+            reason = reason or (ResultReason.EXECUTION if end is CommandState.TIMED_OUT else "")
         self._end(command, end, reason=reason, error=error, exit_code=exit_code, result=result)
 
     def terminate_acked(self, command: ForeignCommand) -> None:
