@@ -76,6 +76,12 @@ FENCED_MESSAGES: Final = Counter(
     ["dialect"],
     registry=REGISTRY,
 )
+DIALECT_EVENTS: Final = Counter(
+    "dialect_events_total",
+    "Events that agents of other protocols sent by themselves: callback (of a command) or other.",
+    ["dialect", "event"],
+    registry=REGISTRY,
+)
 AGENTS_REFUSED: Final = Counter(
     "agents_refused_total",
     "Agents of other protocols that were turned away.",

@@ -9,6 +9,7 @@ from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.runtime import ServiceContext
 from quarterdeck.gateway.gateway import Gateway
 from quarterdeck.quic_gateway.carrier import QuicLink, QuicServer
+from quarterdeck.quic_gateway.dialects import receptions
 from quarterdeck.quic_gateway.settings import QuicGatewaySettings
 
 log = structlog.get_logger()
@@ -26,13 +27,14 @@ class QuicGateway:
         gateway_id = f"{settings.gateway_id or 'quic'}-{secrets.token_hex(8)}"
         gateway = Gateway(ctx.registry, ctx.clock, ctx.tasks, settings.gateway(gateway_id, Carrier.QUIC))
         await gateway.start()
+        foreign = receptions(ctx, gateway, admit=settings.admit_dialects)
 
         def accept(connection: QuicLink) -> None:
             ctx.tasks.spawn(serve(connection), "quic_link")
 
         async def serve(connection: QuicLink) -> None:
             try:
-                await gateway.serve(connection)
+                await gateway.serve(connection, foreign.get(connection.alpn))
             finally:
                 server.forget(connection)
 
