@@ -1,7 +1,8 @@
 """A protocol of the tests' own, for what foreign links do whatever the protocol: JSON notes over a pipe.
 
-Agent → gateway: {"hello": id}, {"accepted": command}, {"out": command, "text": …},
-{"done": command, "end": state, "error": …}, {"beat": 1}. Gateway → agent: {"welcome": 1}, {"run": command}, {"stop": command}, {"bye": reason}.
+Agent → gateway: {"hello": id}, {"accepted": command}, {"out": command, "text": …}, {"beat": 1},
+{"done": command, "end": state, "error": …}.
+Gateway → agent: {"welcome": 1}, {"run": command}, {"stop": command}, {"bye": reason}.
 """
 
 import asyncio

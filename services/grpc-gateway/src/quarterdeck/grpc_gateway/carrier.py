@@ -18,6 +18,8 @@ from quarterdeck.grpc_gateway.handlers import peer_address, server_options
 _GONE: Final = (aio.BaseError, aio.AioRpcError, asyncio.InvalidStateError)
 """All that grpc.aio lets out of read and write on a call that is over (its ExecuteBatchError is a BaseError)."""
 _CLOSE_GRACE_S: Final = 1.0
+_CANCEL_FOLLOWS_S: Final = 0.1
+"""A cancelled call looks like one that ended in order until its cancellation comes, on a way of its own."""
 
 
 class GrpcConnection:
@@ -46,8 +48,8 @@ class GrpcConnection:
         try:
             frame = await self._context.read()
             if not isinstance(frame, bytes):
-                # aio.EOF, also when the agent cancelled: then grpc.aio cancels this task in the next turn of the loop.
-                await asyncio.sleep(0)
+                # aio.EOF, also when the agent cancelled: then grpc.aio cancels this task, some turns of the loop later.
+                await asyncio.sleep(_CANCEL_FOLLOWS_S)
         except asyncio.CancelledError:
             if self._task is not None:
                 self._task.uncancel()  # the call is over in both cases, and `serve` ends it in order
