@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from quarterdeck.agent.carriers.dial import Dialer
 from quarterdeck.agent.ports import Connection
@@ -33,6 +34,8 @@ class Station:
         self.ctx = ctx
         self.address = ServerAddress(carrier, "127.0.0.1", port)
         self.ca_pem = ca_pem
+        self.plain_address: str | None = None
+        """host:port without TLS, where strangers are admitted and the carrier is gRPC."""
         self.wires: list[Connection] = []
 
     async def call(self, agent_id: str, key: AgentKey | None = None) -> Peer:
@@ -43,17 +46,18 @@ class Station:
 
 
 @asynccontextmanager
-async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[Station]:
+async def station(
+    bus: Bus, carrier: Carrier, directory: Path, *, admit_dialects: bool = False
+) -> AsyncIterator[Station]:
     """Runs the service of `carrier` until the block ends, then drains it. Fails when the service failed."""
     authority = CertificateAuthority.load_or_create(directory)
     server = authority.issue_server()
-    cert, key, port_file = directory / "server.pem", directory / "server.key", directory / "port"
-    cert.write_bytes(server.certificate_pem)
-    key.write_bytes(server.key_pem)
+    (directory / "server.pem").write_bytes(server.certificate_pem)
+    (directory / "server.key").write_bytes(server.key_pem)
     name = f"gw-{carrier}"
     ready = asyncio.Event()
     ctx = _context(bus, ready)
-    running = asyncio.create_task(_service(carrier, name, cert, key, port_file).run(ctx))
+    running = asyncio.create_task(_service(carrier, name, directory, admit_dialects).run(ctx))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
@@ -61,7 +65,10 @@ async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[
         running.result()
     await ctx.registry.gateways.watch()
     [gateway_id] = (key for key in ctx.registry.gateways.current if key.startswith(name))
-    gateway = Station(carrier, gateway_id, ctx, int(port_file.read_text()), authority.certificate_pem)
+    port = int((directory / "port").read_text())
+    gateway = Station(carrier, gateway_id, ctx, port, authority.certificate_pem)
+    if (directory / "plain_port").exists():
+        gateway.plain_address = f"127.0.0.1:{int((directory / 'plain_port').read_text())}"
     try:
         yield gateway
     finally:
@@ -74,22 +81,22 @@ async def station(bus: Bus, carrier: Carrier, directory: Path) -> AsyncIterator[
     assert not ctx.tasks.crashed.done(), ctx.tasks.crashed
 
 
-def _service(carrier: Carrier, name: str, cert: Path, key: Path, port_file: Path) -> Service:
+def _service(carrier: Carrier, name: str, directory: Path, admit_dialects: bool) -> Service:
+    common: dict[str, Any] = {
+        "cert": directory / "server.pem",
+        "key": directory / "server.key",
+        "host": "127.0.0.1",
+        "port": 0,
+        "port_file": directory / "port",
+        "gateway_id": name,
+        "drain_ms": 200,
+        "admit_dialects": admit_dialects,
+    }
     if carrier is Carrier.QUIC:
-        quic = QuicGatewaySettings(
-            cert=cert,
-            key=key,
-            host="127.0.0.1",
-            port=0,
-            port_file=port_file,
-            gateway_id=name,
-            drain_ms=200,
-        )
-        return QuicGateway(quic)
-    grpc = GrpcGatewaySettings(
-        cert=cert, key=key, host="127.0.0.1", port=0, port_file=port_file, gateway_id=name, drain_ms=200
-    )
-    return GrpcGateway(grpc)
+        return QuicGateway(QuicGatewaySettings(**common))
+    if admit_dialects:
+        common |= {"plain_port": 0, "plain_port_file": directory / "plain_port"}
+    return GrpcGateway(GrpcGatewaySettings(**common))
 
 
 class _ReadySignal(Health):

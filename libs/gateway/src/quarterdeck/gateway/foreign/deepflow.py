@@ -2,7 +2,7 @@
 
 Owns the requests of a link that wait for answers, their numbers, and the answers to heartbeats. What makes an answer
 complete is in `deepflow_answer`, what a request looks like in `deepflow_request`; queue, deadlines and back-pressure
-are the link's. Made by the gRPC gateway. Source: /agent.Synchronizer/RemoteExecute, protos/deepflow/agent.proto.
+are the link's. Made by the gRPC gateway. Source: protos/deepflow/agent.proto.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ from quarterdeck.wire.deepflow import agent_pb2 as df
 
 log = structlog.get_logger()
 
+METHOD: Final = "/agent.Synchronizer/RemoteExecute"
 FIRST_REQUEST_ID: Final = 2
 """0 answers heartbeats; DeepFlow's own controller counts from here."""
 MAY_STILL_RUN: Final = "agent may still run it"
