@@ -54,7 +54,7 @@ def request_of(spec: pb.CommandSpec, request_id: int) -> df.RemoteExecRequest:
         return df.RemoteExecRequest(request_id=request_id, exec_type=df.LIST_NAMESPACE)
     try:
         payload = msgspec.json.decode(spec.payload, type=Catalogue)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"invalid payload: {error}") from None
     return df.RemoteExecRequest(
         request_id=request_id,
