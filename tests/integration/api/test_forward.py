@@ -80,3 +80,29 @@ async def test_a_broadcaster_that_is_away_is_503(deck: Deck, tmp_path: Path) -> 
         answer = await client.get("/api/events")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert "retry-after" in answer.headers
+
+
+async def test_a_run_streams_its_own_command_in_the_same_answer(one_port: Deck) -> None:
+    """S1-7, S1-11"""
+    await one_port.agent("a1")
+    asking = one_port.http.stream(
+        "POST",
+        "/api/agents/a1/run",
+        json={"command": "echo live"},
+        headers={"Accept": "text/event-stream", "Last-Event-ID": "1-1"},
+    )
+    async with asking as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        lines = response.aiter_lines()
+        seen = [await anext(lines) for _ in range(3)]
+        [message] = await one_port.queued()
+        [item] = message.items  # type: ignore[union-attr]  # a dispatch, not a stop
+        view = await one_port.command(item.command_id)
+        await one_port.output(view, b"live\n", 0)
+        await one_port.move(item.command_id, S.TERMINATED)
+        seen += [line async for line in lines]
+    events = [line.removeprefix("event: ") for line in seen if line.startswith("event: ")]
+    assert events[0] == "snapshot"
+    assert "output" in events
+    assert events[-1] == "end"
+    assert any(item.command_id in line for line in seen)

@@ -152,6 +152,8 @@ class AgentEvent(_Payload, frozen=True, kw_only=True):
     """When the link began."""
     reason: str | None = None
     """Why it ended; a LinkEnd."""
+    principal: str | None = None
+    """Who revoked it."""
 
 
 class AgentRefused(_Payload, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from quarterdeck.api.forward import Forward
 from quarterdeck.api.operations import DESCRIBED, OPERATIONS
 from quarterdeck.api.parts import Parts
 from quarterdeck.api.problems import api_problem
+from quarterdeck.api.routes.agent_calls import agent_call_routes
 from quarterdeck.api.routes.agents import agent_routes
 from quarterdeck.api.routes.batches import batch_routes
 from quarterdeck.api.routes.commands import command_routes
@@ -39,6 +40,7 @@ def api_application(parts: Parts) -> ASGIApp:
             *batch_routes(parts),
             *output_routes(parts),
             *agent_routes(parts),
+            *agent_call_routes(parts),
             *token_routes(parts),
             *console_routes(),
             *health_routes(parts.health),

@@ -6,12 +6,15 @@ QuarterdeckError
 │   └── UnknownTargets      targets of a batch that no registry entry names
 ├── NotConfirmed
 │   └── BatchNotConfirmed
-└── OutputTrimmed           the log begins after the offset that was asked for
+├── OutputTrimmed           the log begins after the offset that was asked for
+├── CallTimedOut            an agent was asked, and its answer did not come in time
+└── AgentFailed             an agent was asked, and could not do it
 """
 
 from typing import Final
 
 from quarterdeck.contracts.errors import InvalidInput, NotConfirmed, QuarterdeckError
+from quarterdeck.core.registry import AgentIdTaken, IdentityTaken
 from quarterdeck.web import problems
 from quarterdeck.web.problems import Row
 
@@ -55,9 +58,36 @@ class OutputTrimmed(QuarterdeckError):
         self.first_offset = first_offset
 
 
+class CallTimedOut(QuarterdeckError):
+    """The command goes on. The text is seed 1's."""
+
+    code = "agent_timeout"
+
+    def __init__(self, command_id: str, waited_s: float) -> None:
+        super().__init__(f"timeout({waited_s:g}s) to run agent command")
+        self.command_id = command_id
+        self.waited_s = waited_s
+
+
+class AgentFailed(QuarterdeckError):
+    """`state`: how the command ended; `reason`: its stable code, or empty."""
+
+    code = "agent_failed"
+
+    def __init__(self, command_id: str, state: str, reason: str, error: str) -> None:
+        super().__init__(error or f"the command ended as {state}")
+        self.command_id = command_id
+        self.state = state
+        self.reason = reason
+
+
 ROWS: Final = problems.ROWS | {
     ExactlyOneOf: Row(422, members={"fields": "fields"}),
     UnknownTargets: Row(422, members={"unknown": "unknown"}),
     BatchNotConfirmed: Row(503, members={"batch_command_id": "subject_id"}),
     OutputTrimmed: Row(410, members={"first_offset": "first_offset"}),
+    CallTimedOut: Row(504, members={"command_id": "command_id"}),
+    AgentFailed: Row(502, members={"command_id": "command_id", "state": "state", "reason": "reason"}),
+    AgentIdTaken: Row(409),
+    IdentityTaken: Row(409),
 }

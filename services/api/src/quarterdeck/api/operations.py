@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from quarterdeck.api.agent_operations import AGENT_OPERATIONS
 from quarterdeck.api.handlers import requests
 from quarterdeck.api.routes.console import CONSOLE_OPERATIONS
 from quarterdeck.api.views import agents, seed0, seed4
@@ -108,22 +109,7 @@ _BATCHES: Final = (
     ),
 )
 
-_REGISTRY: Final = (
-    Operation(
-        method="GET",
-        path="/api/agents",
-        action="agent.read",
-        summary="List agents.",
-        query=requests.AgentsQuery,
-        answers={200: agents.ManyAgents},
-    ),
-    Operation(
-        method="GET",
-        path="/api/agents/{agent_id}",
-        action="agent.read",
-        summary="Show an agent.",
-        answers={200: agents.OneAgent},
-    ),
+_DOORS: Final = (
     Operation(
         method="POST",
         path="/api/tokens",
@@ -201,7 +187,7 @@ _META: Final = (
     ),
 )
 
-_API: Final = (*_COMMANDS, *_BATCHES, *_REGISTRY, *_META)
+_API: Final = (*_COMMANDS, *_BATCHES, *AGENT_OPERATIONS, *_DOORS, *_META)
 
 OPERATIONS: Final = Operations((*_API, *CONSOLE_OPERATIONS))
 

@@ -17,4 +17,6 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """PEM of the CA that gateways' certificates chain to; join tokens carry it. None: no join tokens are made here."""
     broadcaster_url: str | None = None
     """`http://host:port` or `unix:///path`. Watch paths are forwarded there; None where an ingress does that."""
+    run_timeout_s: float = 30.0
+    """How long who asks an agent waits for its answer. Source: S1-18, whose text names it."""
     drain_s: float = 10.0

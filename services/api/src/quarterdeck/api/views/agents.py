@@ -29,12 +29,21 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     capabilities: tuple[str, ...]
     guests: tuple[str, ...]
+    aliases: dict[str, str]
+    """Its name in another protocol, by dialect."""
     revoked: bool
 
 
 class OneAgent(msgspec.Struct, frozen=True, kw_only=True):
     success: bool = True
     agent: Agent
+
+
+class RegisteredAgent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    success: bool
+    agent: Agent
+    secret: str | None = None
+    """Of an agent_service agent: what each of its messages must carry. Shown this once."""
 
 
 class ManyAgents(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +100,7 @@ def agent(record: AgentRecord, link: Found | Recently | Gone) -> Agent:
         version=record.version,
         capabilities=record.capabilities,
         guests=record.guests,
+        aliases=record.aliases,
         revoked=record.revoked,
     )
 
