@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 BOUND_MIB: Final[Mapping[str, int]] = {
-    "nats": 512,
+    "nats": 1024,
     "redis": 128,
     "api": 192,
     "dispatcher": 128,
