@@ -6,12 +6,21 @@ Owns the phase, and for each stream how much came and its digest. Pure. Called b
 import asyncio
 import hashlib
 from enum import IntEnum
+from typing import Final
 
 from quarterdeck.contracts.orders import GatewayOrder
 from quarterdeck.contracts.output import OutputStream
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.gateway.send_queue import QueuedOrder
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+_ENDS: Final = {
+    CommandState.SUCCEEDED: pb.SUCCEEDED,
+    CommandState.FAILED: pb.FAILED,
+    CommandState.TIMED_OUT: pb.TIMED_OUT,
+    CommandState.TERMINATED: pb.TERMINATED,
+    CommandState.OUTCOME_UNKNOWN: pb.OUTCOME_UNKNOWN,
+}
 
 
 class Phase(IntEnum):
@@ -95,3 +104,30 @@ class ForeignCommand:
     @property
     def key(self) -> tuple[str, int]:
         return self.order.command_id, self.order.attempt
+
+    def result(
+        self,
+        end: CommandState,
+        *,
+        at_ms: int,
+        reason: str = "",
+        error: str = "",
+        exit_code: int | None = None,
+        result: bytes = b"",
+    ) -> pb.Result:
+        """Its end, as an agent of ours would say it."""
+        return pb.Result(
+            report_seq=self.report_seq,
+            command_id=self.command_id,
+            attempt=self.attempt,
+            completed_at_ms=at_ms,
+            started_at_ms=self.started_at_ms or 0,
+            end=_ENDS[end],
+            reason=reason,
+            exit_code=exit_code,
+            result=result,
+            error=error,
+            stdout=self.streams[OutputStream.STDOUT].end(),
+            stderr=self.streams[OutputStream.STDERR].end(),
+            traceparent=self.queued.sheet.traceparent,
+        )

@@ -17,10 +17,9 @@ from quarterdeck.contracts.output import OutputStream
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import metrics
 from quarterdeck.gateway.foreign.command import ForeignCommand, Phase
+from quarterdeck.gateway.foreign.ends import Ends, Who
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_output import LinkOutput, OutputPorts
-from quarterdeck.gateway.messages import result_of
-from quarterdeck.gateway.reports_out import Receipt
 from quarterdeck.gateway.send_queue import StreamKey
 from quarterdeck.gateway.stream_writer import WriterContext
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -32,26 +31,10 @@ _LOGGED_HEARTBEAT: Final = 20
 """Every 20th is logged. Source: S1-13."""
 _OWN_TIMEOUT_MS: Final = 1_000
 """An agent that keeps the timeout itself is given this long to say so first."""
-_ENDS: Final = {
-    CommandState.SUCCEEDED: pb.SUCCEEDED,
-    CommandState.FAILED: pb.FAILED,
-    CommandState.TIMED_OUT: pb.TIMED_OUT,
-    CommandState.TERMINATED: pb.TERMINATED,
-    CommandState.OUTCOME_UNKNOWN: pb.OUTCOME_UNKNOWN,
-}
 _STREAMS: Final = {OutputStream.STDOUT: pb.STDOUT, OutputStream.STDERR: pb.STDERR}
 
 
-class Who:
-    """The agent behind a desk, as logs and reports name it."""
-
-    def __init__(self, tenant: str, agent_id: str, dialect: str) -> None:
-        self.tenant = tenant
-        self.agent_id = agent_id
-        self.dialect = dialect
-
-
-class ForeignDesk(Receipt):
+class ForeignDesk:
     """A `Desk` (see dialect). `stop(command)`: ask the agent for its end; `freed()`: a command ended."""
 
     def __init__(
@@ -67,10 +50,11 @@ class ForeignDesk(Receipt):
         self._parts = parts
         self._stop = stop
         self._freed = freed
+        self._ends = Ends(who, parts, self._forget)
         self._output = LinkOutput(
             who.tenant,
             WriterContext(parts.bus, who.agent_id, spawn),
-            OutputPorts(self._on_stored, lambda window_bytes: None, self._on_result),
+            OutputPorts(self._on_stored, lambda window_bytes: None, self._ends.publish),
             parts,
             bounded=False,
         )
@@ -78,14 +62,10 @@ class ForeignDesk(Receipt):
         self._commands: dict[tuple[str, int], ForeignCommand] = {}
         """Written, or ended and not yet with the reports."""
         self._by_id: dict[str, ForeignCommand] = {}
-        self._ended: dict[int, ForeignCommand] = {}
-        self._results: dict[tuple[str, int], ForeignCommand] = {}
         self._fenced: set[str] = set()
         self._heartbeats = 0
         self._room = asyncio.Event()
         self._room.set()
-        self._settled = asyncio.Event()
-        self._settled.set()
 
     # ---- What the link does with commands
 
@@ -138,7 +118,7 @@ class ForeignDesk(Receipt):
 
     async def settle(self) -> None:
         """Returns when all that was said is with the reports and the feed."""
-        await self._settled.wait()
+        await self._ends.settled()
         self._output.close()
 
     # ---- Desk
@@ -241,16 +221,6 @@ class ForeignDesk(Receipt):
 
     # ---- Reports
 
-    def reported(self, report_seqs: list[int]) -> None:
-        """The bus has these ends: nothing is kept of them any more."""
-        for report_seq in report_seqs:
-            command = self._ended.pop(report_seq, None)
-            if command is not None:
-                self._commands.pop(command.key, None)
-                self._output.forget(command.command_id, command.attempt)
-        if not self._ended and not self._results:
-            self._settled.set()
-
     def _tell(
         self,
         command: ForeignCommand,
@@ -277,43 +247,20 @@ class ForeignDesk(Receipt):
         if command.deadline is not None:
             command.deadline.cancel()
         command.phase = Phase.ENDED
-        self._commands[command.key] = self._results[command.key] = command
+        self._commands[command.key] = command
         self._by_id.pop(command.command_id, None)
-        self._settled.clear()
-        stdout, stderr = command.streams[OutputStream.STDOUT], command.streams[OutputStream.STDERR]
         self._output.carry(command.command_id, command.attempt, command.queued.sheet.batch_id)
-        self._output.finish(
-            pb.Result(
-                report_seq=command.report_seq,
-                command_id=command.command_id,
-                attempt=command.attempt,
-                completed_at_ms=self._parts.clock.now_ms(),
-                started_at_ms=command.started_at_ms or 0,
-                end=_ENDS[end],
-                reason=reason,
-                exit_code=exit_code,
-                result=result,
-                error=error,
-                stdout=stdout.end(),
-                stderr=stderr.end(),
-                traceparent=command.queued.sheet.traceparent,
-            )
+        at_ms = self._parts.clock.now_ms()
+        message = command.result(
+            end, at_ms=at_ms, reason=reason, error=error, exit_code=exit_code, result=result
         )
+        self._ends.expect(command)
+        self._output.finish(message)
         self._freed()
 
-    def _on_result(
-        self, result: pb.Result, stdout: reports.StreamReport, stderr: reports.StreamReport
-    ) -> None:
-        """All its output is stored."""
-        command = self._results.pop((result.command_id, result.attempt))
-        self._ended[command.report_seq] = command
-        self._parts.reports.add(
-            self._who.tenant,
-            result_of(result, self._who.agent_id, stdout, stderr),
-            receipt=self,
-            report_seq=command.report_seq,
-            traceparent=result.traceparent,
-        )
+    def _forget(self, command: ForeignCommand) -> None:
+        self._commands.pop(command.key, None)
+        self._output.forget(command.command_id, command.attempt)
 
     def _on_stored(self, key: StreamKey, offset: int, resend: bool) -> None:
         if self._output.held_bytes < self._parts.settings.window_bytes:

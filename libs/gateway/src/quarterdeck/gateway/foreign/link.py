@@ -19,8 +19,9 @@ from quarterdeck.core import failpoints
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.foreign.claims import Claim, Claims
 from quarterdeck.gateway.foreign.command import ForeignCommand, Phase
-from quarterdeck.gateway.foreign.desk import ForeignDesk, Who
+from quarterdeck.gateway.foreign.desk import ForeignDesk
 from quarterdeck.gateway.foreign.dialect import Conversation
+from quarterdeck.gateway.foreign.ends import Who
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.messages import OrderSheet
 from quarterdeck.gateway.send_queue import QueuedOrder
