@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.broadcaster.service import BroadcasterService
@@ -13,7 +14,8 @@ from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.core import metrics
 from quarterdeck.testing.eventually import eventually
 from tests.integration.api.deck import Deck, brokers, context_of, running, running_api
-from tests.integration.broadcaster.stage import new_command, watching
+from tests.integration.broadcaster.stage import new_batch, new_command, watching
+from tests.integration.broadcaster.wire import wired
 
 
 @pytest.fixture(params=["tcp", "unix"])
@@ -23,6 +25,7 @@ async def one_port(
     """`deck.http` reaches an api that forwards to a broadcaster over TCP or a Unix socket."""
     behind = BroadcasterSettings(
         port_file=tmp_path / "broadcaster.port",
+        stall_s=1.0,
         unix_socket=tmp_path / "b.sock" if request.param == "unix" else None,
     )
     async with brokers(shared_nats_url, shared_redis_url) as deck:
@@ -106,3 +109,52 @@ async def test_a_run_streams_its_own_command_in_the_same_answer(one_port: Deck) 
     assert "output" in events
     assert events[-1] == "end"
     assert any(item.command_id in line for line in seen)
+
+
+async def test_a_websocket_comes_through_in_both_directions(one_port: Deck) -> None:
+    """S4-22, S4-24"""
+    batch_id = await new_batch(one_port, 1)
+    (child,) = await one_port.expand(batch_id)
+    before = metrics.WATCHERS._value.get()
+    async with wired(one_port, batch_id) as wire:
+        await wire.until("CHILD_TASK_UPDATE")
+        await one_port.output(child, b"live\n", 0)
+        assert (await wire.until("NEW_LOG_OUTPUT"))[-1]["payload"]["chunk"] == "live\n"
+        await wire.say("TERMINATE_TASK", child_command_id=child.command_id)
+        await wire.until("CHILD_TASK_UPDATE", status="TERMINATING")
+        await one_port.move(child.command_id, S.TERMINATED)
+        await wire.rest()
+        assert wire.closed == (1000, "the batch has ended")
+    async with wired(one_port, batch_id, token="qd_wrong") as wire:
+        await wire.rest()
+        assert wire.closed is not None and wire.closed[0] == 4401
+    await eventually(lambda: metrics.WATCHERS._value.get() == before)
+
+
+async def test_a_websocket_that_leaves_or_reads_nothing_takes_its_upstream_with_it(one_port: Deck) -> None:
+    """I9: the broadcaster feels the slow client through the tunnel, and cuts it off."""
+    batch_id = await new_batch(one_port, 1)
+    (child,) = await one_port.expand(batch_id)
+    before, cut_before = metrics.WATCHERS._value.get(), metrics.WATCHERS_CUT._value.get()
+    async with wired(one_port, batch_id) as wire:
+        await wire.until("CHILD_TASK_UPDATE")
+        assert metrics.WATCHERS._value.get() == before + 1
+    await eventually(lambda: metrics.WATCHERS._value.get() == before)
+    async with wired(one_port, batch_id) as deaf:
+        deaf.connection.transport.pause_reading()
+        offset = 0
+        for _ in range(60):
+            offset = await one_port.output(child, bytes(200_000), offset)
+        await eventually(lambda: metrics.WATCHERS_CUT._value.get() == cut_before + 1)
+        deaf.connection.transport.abort()
+
+
+async def test_a_websocket_to_a_broadcaster_that_is_away_is_503(deck: Deck, tmp_path: Path) -> None:
+    """S4-36"""
+    settings = ApiSettings(port=0, port_file=tmp_path / "p", broadcaster_url=f"unix://{tmp_path}/nobody.sock")
+    async with running_api(deck, settings) as client:
+        deck.url = str(client.base_url)
+        with pytest.raises(InvalidStatus) as refused:
+            async with wired(deck, "x"):
+                pass
+    assert refused.value.response.status_code == 503

@@ -23,7 +23,7 @@ _LEVELS: Final[dict[str, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-_NOISY: Final = ("nats", "asyncio", "quic", "uvicorn.access", "h11", "hpack")
+_NOISY: Final = ("nats", "asyncio", "quic", "uvicorn.access", "uvicorn.websockets", "h11", "hpack")
 """Libraries whose information is our debugging."""
 
 

@@ -6,7 +6,8 @@ QuarterdeckError
 ├── BodyTooLarge            over MAX_BODY_BYTES; refused before it is read whole
 ├── NotFound
 │   └── PathNotFound
-└── MethodNotAllowed
+├── MethodNotAllowed
+└── UpgradeRequired         a plain request where only WebSockets are
 """
 
 from quarterdeck.contracts.errors import InvalidInput, NotFound, QuarterdeckError
@@ -41,3 +42,10 @@ class MethodNotAllowed(QuarterdeckError):
 
     def __init__(self, method: str) -> None:
         super().__init__(f"this path does not take {method[:20]}")
+
+
+class UpgradeRequired(QuarterdeckError):
+    code = "upgrade_required"
+
+    def __init__(self) -> None:
+        super().__init__("this path takes WebSockets alone")

@@ -16,10 +16,13 @@ from quarterdeck.contracts.errors import NotAuthenticated, QuarterdeckError, Una
 from quarterdeck.core import metrics, telemetry
 from quarterdeck.core.runtime import Health
 from quarterdeck.web.problems import MEDIA_TYPE, Problem
+from quarterdeck.web.sockets import Socket
 from quarterdeck.web.tickets import Tickets
 from quarterdeck.web.tokens import Authenticator, Principal
 
 _UNMATCHED: Final = "unmatched"
+_SWITCHED: Final = 101
+"""How a WebSocket that came in is counted; one that was refused, by its close code."""
 _TRACEPARENT: Final = b"traceparent"
 
 
@@ -46,8 +49,8 @@ class Gate:
         self._problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            return await self.application(scope, receive, send)
+        if scope["type"] == ScopeType.WEBSOCKET:
+            return await self._socket(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         status = 500
 
@@ -71,6 +74,20 @@ class Gate:
             route = scope.get("path_template") or _UNMATCHED
             metrics.HTTP_REQUESTS.labels(route, str(status)).inc()
         return None
+
+    async def _socket(self, scope: Any, receive: Receive, send: Send) -> None:
+        """As for a request. No path is public: a WebSocket always belongs to somebody."""
+        status = _SWITCHED
+        try:
+            scope["user"] = await self._principal(scope, dict(scope["headers"]))
+        except QuarterdeckError as error:
+            socket = Socket(scope, receive, send)
+            await socket.accept()
+            status = await socket.refuse(self._problem(error, scope["path"]))
+        else:
+            await self.application(scope, receive, send)
+        finally:
+            metrics.HTTP_REQUESTS.labels(scope.get("path_template") or _UNMATCHED, str(status)).inc()
 
     async def _principal(self, scope: Any, headers: dict[bytes, bytes]) -> Principal:
         """Raises NotAuthenticated, Unavailable."""

@@ -53,10 +53,14 @@ class Operations:
         nothing: what is none, Litestar sends through a thread pool.
         """
         scope: Any = request.scope
-        action = self.action_of(scope["method"], scope["path_template"])
+        self.permit(scope["method"], scope["path_template"], scope.get("user"))
+
+    def permit(self, method: str, path_template: str, principal: object) -> None:
+        """Raises NotAuthorised when `principal` may not do what the table names there."""
+        action = self.action_of(method, path_template)
         if action is None:
             raise NotAuthorised("no rule allows this operation")
-        if action != PUBLIC and not may(scope.get("user"), action):
+        if action != PUBLIC and not may(principal, action):
             raise NotAuthorised(f"not allowed: {action}")
 
 

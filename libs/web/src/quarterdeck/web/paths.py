@@ -13,11 +13,16 @@ WebRequest = Request[Principal, None, Any]
 
 
 def path_id(request: WebRequest, name: str) -> str:
-    """The id of a command, a batch or a token, as the path names it.
+    """As `checked_id`, of the request's path."""
+    return checked_id(request.path_params[name], name)
+
+
+def checked_id(raw: str, name: str) -> str:
+    """The id of a command, a batch or a token, as a path names it.
 
     Raises InvalidId outside the id pattern, NotFound for what cannot be an id of ours.
     """
-    text = check_id(request.path_params[name], name)
+    text = check_id(raw, name)
     try:
         return check_uuid(text, name)
     except InvalidId:

@@ -26,7 +26,7 @@ from quarterdeck.contracts.errors import (
     Unavailable,
     UnknownAgent,
 )
-from quarterdeck.web.errors import BodyTooLarge, MalformedBody, MethodNotAllowed
+from quarterdeck.web.errors import BodyTooLarge, MalformedBody, MethodNotAllowed, UpgradeRequired
 
 MEDIA_TYPE: Final = "application/problem+json"
 _TYPE_PREFIX: Final = "urn:quarterdeck:error:"
@@ -54,6 +54,7 @@ ROWS: Final[dict[type[QuarterdeckError], Row]] = {
     NotFound: Row(404),
     UnknownAgent: Row(404, members={"unknown": "agent_ids"}),
     MethodNotAllowed: Row(405),
+    UpgradeRequired: Row(426, headers={"Connection": "Upgrade", "Upgrade": "websocket"}),
     NotAuthenticated: Row(401, headers={"WWW-Authenticate": "Bearer"}),
     NotAuthorised: Row(403),
     AgentUnreachable: Row(409, members={"command_id": "command_id"}),

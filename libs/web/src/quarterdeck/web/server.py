@@ -9,7 +9,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import uvicorn
@@ -17,6 +17,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 ABORT: Final = "quarterdeck.abort"
 """ASGI extension: `scope["extensions"][ABORT]()` drops the connection at once, whatever is still unsent."""
+
+SocketProtocolFactory = Callable[..., asyncio.Protocol]
+"""Called by uvicorn with `config`, `server_state` and `app_state`, all by name."""
+
+MAX_SOCKET_MESSAGE_BYTES: Final = 1024 * 1024
+"""A client's larger WebSocket message is not read whole: the connection ends with 1009."""
 
 _BACKLOG: Final = 2048
 _KEEP_ALIVE_S: Final = 75
@@ -38,14 +44,19 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
 class HttpServer:
     """One ASGI application on one socket, from `start` to `stop`."""
 
-    def __init__(self, application: Any, settings: HttpSettings) -> None:
+    def __init__(
+        self, application: Any, settings: HttpSettings, *, sockets: SocketProtocolFactory | None = None
+    ) -> None:
+        """`sockets`: what takes over a connection that asks for a WebSocket; None: such requests stay plain ones."""
         self._settings = settings
         self._socket = _bind(settings)
         config = uvicorn.Config(
             application,
             http=_Protocol,
             loop="none",
-            ws="none",
+            ws=cast(Any, sockets) or "none",
+            ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # costs more than loopback and local networks gain
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -61,5 +61,14 @@ class Authenticator:
             raise NotAuthenticated("the token is not valid", field="Authorization")
         return Principal(token.tenant, token.principal, token.token_id)
 
+    def holds(self, principal: Principal) -> bool:
+        """Whether the token that `principal` came in with is still good. For connections that outlive a request."""
+        return any(
+            isinstance(token := entry.value, ApiToken)
+            and token.token_id == principal.token_id
+            and not self._expired(token)
+            for entry in self._tokens.current.values()
+        )
+
     def _expired(self, token: ApiToken) -> bool:
         return token.expires_at_ms is not None and token.expires_at_ms <= self._clock.now_ms()

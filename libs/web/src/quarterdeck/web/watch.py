@@ -13,6 +13,8 @@ WATCH_PATHS: Final = re.compile(
 )
 """Where a ticket opens as a token does."""
 
+BATCH_SOCKET_PATH: Final = "/api/batch_commands/{batch_command_id}/ws"
+
 EVENT_STREAM: Final = "text/event-stream"
 NDJSON: Final = "application/x-ndjson"
 
@@ -34,6 +36,13 @@ WATCH_OPERATIONS: Final = (
         summary="Follow a batch and all its commands.",
         answers={200: EVENT_STREAM, 204: ""},
         headers=_HEADERS,
+    ),
+    Operation(
+        method="GET",
+        path=BATCH_SOCKET_PATH,
+        action="batch.watch",
+        summary="Follow a batch and stop its tasks over a WebSocket.",
+        answers={101: ""},
     ),
     Operation(
         method="GET",

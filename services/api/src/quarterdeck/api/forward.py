@@ -2,6 +2,7 @@
 
 Owns the relaying of one GET: head, then every piece of the body as it comes, no buffering beyond one read. The
 broadcaster authenticates; nothing is decided here. A watcher that leaves takes its upstream connection with it.
+WebSockets take tunnel.py.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from quarterdeck.web.watch import WATCH_PATHS
 log = structlog.get_logger()
 
 _READ_BYTES: Final = 256 * 1024
-_CONNECT_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5.0
 _PASSED_ON: Final = frozenset(
     {b"accept", b"authorization", b"cookie", b"last-event-id", b"origin", b"traceparent"}
 )
@@ -43,8 +44,7 @@ class Forward:
         if scope["type"] != ScopeType.HTTP or not WATCH_PATHS.fullmatch(scope["path"]):
             return await self._application(scope, receive, send)
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                reader, writer = await self._connect()
+            reader, writer = await self._connect()
         except (OSError, TimeoutError) as error:
             log.warning("api.broadcaster_unreachable", error=str(error))
             problem = problem_of(Unavailable("the broadcaster does not answer"))
@@ -58,9 +58,11 @@ class Forward:
         return None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._url.scheme == "unix":
-            return await asyncio.open_unix_connection(self._url.path, limit=_READ_BYTES)
-        return await asyncio.open_connection(self._url.hostname, self._url.port or 80, limit=_READ_BYTES)
+        """Raises OSError, TimeoutError."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            if self._url.scheme == "unix":
+                return await asyncio.open_unix_connection(self._url.path, limit=_READ_BYTES)
+            return await asyncio.open_connection(self._url.hostname, self._url.port or 80, limit=_READ_BYTES)
 
 
 class _Head:

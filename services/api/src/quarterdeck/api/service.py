@@ -1,5 +1,6 @@
 """The life of the api service: parts put together, the server started, drained and stopped."""
 
+from functools import partial
 from typing import ClassVar, Final
 
 import structlog
@@ -10,6 +11,7 @@ from quarterdeck.api.fleet import Fleet
 from quarterdeck.api.intake import Intake
 from quarterdeck.api.parts import Parts
 from quarterdeck.api.settings import ApiSettings
+from quarterdeck.api.tunnel import Tunnel
 from quarterdeck.core.halts import Halts
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster
@@ -31,6 +33,7 @@ class ApiService:
     async def run(self, ctx: ServiceContext) -> None:
         roster = LinkRoster(ctx.registry, ctx.clock)
         parts = assemble(ctx, self._settings, roster)
+        url = self._settings.broadcaster_url
         server = HttpServer(
             api_application(parts),
             HttpSettings(
@@ -40,6 +43,7 @@ class ApiService:
                 unix_socket=self._settings.unix_socket,
                 drain_s=self._settings.drain_s,
             ),
+            sockets=None if url is None else partial(Tunnel, url),
         )
         # Serving starts first: health says `starting` while the registry is not loaded.
         await server.start()

@@ -9,14 +9,14 @@ from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
 from quarterdeck.broadcaster.handlers.frames import Format, Variant
-from quarterdeck.broadcaster.handlers.openings import Prologue, open_at
+from quarterdeck.broadcaster.handlers.openings import Prologue
 from quarterdeck.broadcaster.handlers.scopes import Scope
 from quarterdeck.broadcaster.hub import Hubs
 from quarterdeck.broadcaster.snapshots import snapshot
-from quarterdeck.broadcaster.watcher import EventStream, Watch
+from quarterdeck.broadcaster.telling import Wish, take_place
+from quarterdeck.broadcaster.watcher import EventStream
 from quarterdeck.contracts.errors import NotFound
 from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL
-from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.store import Store
 from quarterdeck.web.answers import NoContent
@@ -46,32 +46,23 @@ def watch_routes(bus: Bus, store: Store, hubs: Hubs, stall_s: float) -> list[HTT
     async def watch(request: WebRequest, scope: Scope, *, ended: bool = False) -> ASGIResponse:
         query = decode_query(query_of(request), WatchQuery)
         last_event_id = request.headers.get("last-event-id") or query.last_event_id
-        facts = await bus.stream_info(FEED)
-        opening = open_at(scope, facts, last_event_id=last_event_id, begin=query.begin)
-        end = await bus.last_message(FEED, scope.end_subject) if scope.end_subject else None
-        variant = Variant(_format(request), facts.created_ms, query.text == 1, query.output == 1)
-        hub, position = hubs.join(scope, opening.after)
+        wish = Wish(scope=scope, last_event_id=last_event_id, begin=query.begin, ended=ended)
+        place = await take_place(bus, hubs, wish)
         try:
-            await hub.ending.learn(end)
-            if ended and end is None and facts.first_sequence > 1:
-                await hub.ending.assume()
-            if opening.prologue is Prologue.NOTHING and hub.over(position.after):
-                hubs.leave(scope, hub, position)
+            if place.nothing_left:
+                place.leave()
                 return NoContent()  # tells an EventSource to come back no more
+            opening = place.opening
             prologue = (
                 b""
                 if opening.prologue is Prologue.NOTHING
                 else await snapshot(store, scope, with_children=not opening.with_history)
             )
         except BaseException:
-            hubs.leave(scope, hub, position)
+            place.leave()
             raise
-        return EventStream(
-            hubs,
-            hub,
-            position,
-            Watch(scope=scope, opening=opening, variant=variant, prologue=prologue, stall_s=stall_s),
-        )
+        variant = Variant(_format(request), place.incarnation, query.text == 1, query.output == 1)
+        return EventStream(place, variant, prologue, stall_s)
 
     @get("/api/command/{command_id:str}/events")
     async def watch_command(request: WebRequest) -> ASGIResponse:

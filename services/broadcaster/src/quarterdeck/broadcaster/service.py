@@ -5,15 +5,21 @@ from typing import ClassVar, Final
 import structlog
 
 from quarterdeck.broadcaster.hub import Hubs
+from quarterdeck.broadcaster.names import Names
 from quarterdeck.broadcaster.operations import OPERATIONS
 from quarterdeck.broadcaster.routes import watch_routes
 from quarterdeck.broadcaster.settings import BroadcasterSettings
+from quarterdeck.broadcaster.socket_session import SocketParts
+from quarterdeck.broadcaster.sockets import socket_routes
+from quarterdeck.core.halts import Halts
+from quarterdeck.core.outbox import Relay
 from quarterdeck.core.runtime import ServiceContext, Wants
 from quarterdeck.web.application import build
 from quarterdeck.web.gate import Gate
 from quarterdeck.web.health import health_routes
 from quarterdeck.web.problems import problem_for_path
 from quarterdeck.web.server import HttpServer, HttpSettings
+from quarterdeck.web.sockets import SocketProtocol
 from quarterdeck.web.tickets import Tickets
 from quarterdeck.web.tokens import Authenticator
 from quarterdeck.web.watch import WATCH_PATHS
@@ -41,6 +47,7 @@ class BroadcasterService:
                 unix_socket=settings.unix_socket,
                 drain_s=settings.drain_s,
             ),
+            sockets=SocketProtocol,
         )
         await server.start()
         log.info("broadcaster.listening", port=server.port)
@@ -55,9 +62,17 @@ class BroadcasterService:
             await hubs.close()
 
     def _application(self, ctx: ServiceContext, hubs: Hubs) -> Gate:
+        authenticator = Authenticator(ctx.registry, ctx.clock)
+        parts = SocketParts(
+            store=ctx.store,
+            halts=Halts(ctx.store, Relay(ctx.bus, ctx.store), ctx.clock),
+            authenticator=authenticator,
+            names=Names(ctx.registry),
+        )
         litestar = build(
             [
                 *watch_routes(ctx.bus, ctx.store, hubs, self._settings.stall_s),
+                *socket_routes(ctx.bus, hubs, parts, self._settings.stall_s),
                 *health_routes(ctx.health),
             ],
             OPERATIONS,
@@ -65,7 +80,7 @@ class BroadcasterService:
         )
         return Gate(
             litestar,
-            Authenticator(ctx.registry, ctx.clock),
+            authenticator,
             Tickets(ctx.registry, ctx.clock),
             ctx.health,
             public_paths=OPERATIONS.public_paths,

@@ -1,4 +1,6 @@
-"""How a watcher sees the feed: SSE frames or NDJSON lines. Pure; the bytes are shared by all watchers of a variant.
+"""How a watcher sees the feed: SSE frames or NDJSON lines; for WebSockets see socket_messages.py. Pure.
+
+The bytes are shared by all watchers of a variant.
 
 An event's body is already JSON and is passed on as it is. Output is base64, or text where all of a chunk is valid
 UTF-8: a chunk that ends inside a character stays base64, so that a frame never depends on the one before it.
@@ -11,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from quarterdeck.broadcaster.handlers import socket_messages
 from quarterdeck.contracts import subjects
 from quarterdeck.contracts.output import AGENT_HEADER, OFFSET_HEADER
 from quarterdeck.core.bus import StoredMessage
@@ -22,6 +25,8 @@ END: Final = "end"
 class Format(StrEnum):
     SSE = "sse"
     NDJSON = "ndjson"
+    SOCKET = "socket"
+    """Lines of socket_messages.py."""
 
 
 class Variant(NamedTuple):
@@ -48,6 +53,8 @@ class OutputFrame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 def encode(messages: Iterable[StoredMessage], variant: Variant) -> bytes:
     """All of `messages` that the variant shows, in their order; empty when it shows none."""
+    if variant.format is Format.SOCKET:
+        return socket_messages.encode(messages, variant.incarnation)
     frames = []
     for message in messages:
         if subjects.is_output(message.subject):
