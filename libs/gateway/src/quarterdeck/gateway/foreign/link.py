@@ -5,8 +5,6 @@ the words are the conversation's. The gateway treats it as any other link.
 """
 
 import asyncio
-import heapq
-from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -22,14 +20,13 @@ from quarterdeck.gateway.foreign.command import ForeignCommand, Phase
 from quarterdeck.gateway.foreign.desk import ForeignDesk
 from quarterdeck.gateway.foreign.dialect import Conversation
 from quarterdeck.gateway.foreign.ends import Who
+from quarterdeck.gateway.foreign.waiting import WaitingOrders
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.messages import OrderSheet
 from quarterdeck.gateway.send_queue import QueuedOrder
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason, ResultReason
 
-_REMEMBERED_STOPS: Final = 4096
-"""Commands that were cancelled before they came: their orders must not start when they do."""
 _CLAIMED_AT_ONCE: Final = 64
 """Orders that are claimed in one burst; each is written only after all of them are."""
 
@@ -49,10 +46,8 @@ class ForeignLink:
         self._parts = parts
         self._connection = connection
         self._conversation = conversation
-        self._waiting: list[tuple[tuple[int, int], ForeignCommand]] = []
-        self._waiting_by_key: dict[tuple[str, int], ForeignCommand] = {}
+        self._waiting = WaitingOrders()
         self._arrivals = 0
-        self._stopped_early: dict[tuple[str, int], None] = {}
         self._stops: list[ForeignCommand] = []
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,7 +75,7 @@ class ForeignLink:
         key = (order.command_id, order.attempt)
         if self._end is not None or self._over or (self.epoch is not None and order.epoch != self.epoch):
             return OrderAnswer.GONE
-        if key in self._waiting_by_key:
+        if self._waiting.find(key) is not None:
             return OrderAnswer.WAITING
         if self._desk.holds(key):
             return OrderAnswer.QUEUED  # this link has it, and says how it goes
@@ -92,11 +87,10 @@ class ForeignLink:
         refusal = self._conversation.refusal(command.spec, order.guest or "")
         if refusal is not None:
             self._desk.rejected(command, RejectReason.UNSUPPORTED_BY_DIALECT, refusal)
-        elif key in self._stopped_early:
+        elif self._waiting.is_stopped(key):
             self._desk.unwritten(command, CommandState.TERMINATED)
         else:
-            heapq.heappush(self._waiting, (queued.rank, command))
-            self._waiting_by_key[key] = command
+            self._waiting.add(command)
             self._news.set()
         return OrderAnswer.QUEUED
 
@@ -104,12 +98,9 @@ class ForeignLink:
         if self._end is not None or self._over:
             return OrderAnswer.GONE
         key = (item.command_id, item.attempt)
-        command = self._waiting_by_key.get(key) or self._desk.command(key)
-        if command is None:
-            self._stopped_early[key] = None
-            if len(self._stopped_early) > _REMEMBERED_STOPS:
-                del self._stopped_early[next(iter(self._stopped_early))]
-        elif command.phase is not Phase.ENDED:
+        self._waiting.remember_stop(key)
+        command = self._waiting.find(key) or self._desk.command(key)
+        if command is not None and command.phase is not Phase.ENDED:
             command.stop = command.stop or CommandState.TERMINATED
             self._stop(command)
         return OrderAnswer.QUEUED
@@ -136,11 +127,8 @@ class ForeignLink:
     def welcome(self, epoch: Epoch, window_bytes: int) -> None:
         """The link's record is stored. Orders that came for another epoch go back."""
         self.epoch = epoch
-        for _, command in list(self._waiting):
-            if command.order.epoch != epoch:
-                self._give_back(command)
-        self._waiting = [entry for entry in self._waiting if entry[1].key in self._waiting_by_key]
-        heapq.heapify(self._waiting)
+        for command in self._waiting.of_other_epochs(epoch):
+            self._give_back(command)
         self._spawn(self._send(epoch), "foreign_sender")
 
     async def run(self) -> LinkEnd:
@@ -161,9 +149,8 @@ class ForeignLink:
         self._over = True
         for task in self._tasks:
             task.cancel()
-        for command in list(self._waiting_by_key.values()):
+        for command in self._waiting:
             self._give_back(command)
-        self._waiting.clear()
         self._desk.close(f"the link of the agent ended: {self._end or LinkEnd.CLOSED}")
 
     async def settle(self) -> None:
@@ -187,7 +174,11 @@ class ForeignLink:
                 command = self._stops.pop()
                 if command.phase is not Phase.ENDED:
                     await self._timed(self._conversation.write_terminate(command))
-            commands = self._take_waiting()
+            commands = self._waiting.next(
+                _CLAIMED_AT_ONCE,
+                running=self._desk.running_by_type(),
+                most_of_a_type=self._conversation.max_running,
+            )
             if not commands:
                 await self._news.wait()
                 continue
@@ -195,29 +186,8 @@ class ForeignLink:
             for command, claim in zip(commands, outcomes, strict=True):
                 await self._write(command, claim)
 
-    def _take_waiting(self) -> list[ForeignCommand]:
-        """The next orders, no more than the agent may run. They stay in the table until they are written."""
-        most_of_a_type = self._conversation.max_running
-        running = Counter[str]() if most_of_a_type is None else self._desk.running_by_type()
-        taken: list[ForeignCommand] = []
-        held_back: list[tuple[tuple[int, int], ForeignCommand]] = []
-        while self._waiting and len(taken) < _CLAIMED_AT_ONCE:
-            entry = heapq.heappop(self._waiting)
-            command = entry[1]
-            if self._waiting_by_key.get(command.key) is not command:
-                continue
-            command_type = command.spec.command_type
-            if most_of_a_type is not None and running[command_type] >= most_of_a_type:
-                held_back.append(entry)
-                continue
-            running[command_type] += 1
-            taken.append(command)
-        for entry in held_back:
-            heapq.heappush(self._waiting, entry)
-        return taken
-
     async def _write(self, command: ForeignCommand, claim: Claim) -> None:
-        if self._waiting_by_key.pop(command.key, None) is None:
+        if self._waiting.remove(command.key) is None:
             return  # stopped while it was claimed
         expires_ms = command.queued.sheet.expires_ms
         if claim is Claim.TAKEN:
@@ -246,7 +216,7 @@ class ForeignLink:
 
     def _stop(self, command: ForeignCommand) -> None:
         if command.phase is Phase.WAITING:
-            self._waiting_by_key.pop(command.key, None)
+            self._waiting.remove(command.key)
             self._desk.terminate_acked(command)
             self._desk.unwritten(command, command.stop or CommandState.TERMINATED)
         elif not command.stop_asked:
@@ -262,7 +232,7 @@ class ForeignLink:
             self._desk.abandon(command, "the agent did not answer the stop: it may still run it")
 
     def _give_back(self, command: ForeignCommand) -> None:
-        self._waiting_by_key.pop(command.key, None)
+        self._waiting.remove(command.key)
         returned = Returned(
             command_id=command.command_id,
             attempt=command.attempt,
@@ -276,7 +246,7 @@ class ForeignLink:
 
     def _freed(self) -> None:
         self._news.set()
-        if self._draining and not self._desk.running and not self._waiting_by_key:
+        if self._draining and not self._desk.running and not self._waiting:
             self.end(LinkEnd.DRAINING)
 
     async def _say_goodbye(self, reason: LinkEnd) -> None:

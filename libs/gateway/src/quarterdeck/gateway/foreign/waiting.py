@@ -1,0 +1,79 @@
+"""Orders of a foreign link that are not written yet, by priority, and the stops that came before their orders. Pure.
+
+Called by the link. An order stays here until it is written, so that whatever happens before gives it back.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from quarterdeck.contracts.links import Epoch
+from quarterdeck.gateway.foreign.command import ForeignCommand
+
+Key = tuple[str, int]
+"""Command id and attempt."""
+
+_REMEMBERED_STOPS: Final = 4096
+
+
+class WaitingOrders:
+    def __init__(self) -> None:
+        self._heap: list[tuple[tuple[int, int], ForeignCommand]] = []
+        """May hold what was removed since; `_by_key` decides."""
+        self._by_key: dict[Key, ForeignCommand] = {}
+        self._stops: dict[Key, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[ForeignCommand]:
+        """A snapshot, in no order."""
+        return iter(list(self._by_key.values()))
+
+    def add(self, command: ForeignCommand) -> None:
+        heapq.heappush(self._heap, (command.queued.rank, command))
+        self._by_key[command.key] = command
+
+    def find(self, key: Key) -> ForeignCommand | None:
+        return self._by_key.get(key)
+
+    def remove(self, key: Key) -> ForeignCommand | None:
+        """None when it is not here any more."""
+        return self._by_key.pop(key, None)
+
+    def of_other_epochs(self, epoch: Epoch) -> list[ForeignCommand]:
+        """What was ordered for another link."""
+        return [command for command in self._by_key.values() if command.order.epoch != epoch]
+
+    def next(self, limit: int, *, running: Counter[str], most_of_a_type: int | None) -> list[ForeignCommand]:
+        """Up to `limit` orders that may be written now; they stay here until they are removed.
+
+        `running`: how many commands of each type run; `most_of_a_type`: how many may, None: any number.
+        """
+        taken: list[ForeignCommand] = []
+        held_back: list[tuple[tuple[int, int], ForeignCommand]] = []
+        coming = Counter(running)
+        while self._heap and len(taken) < limit:
+            entry = heapq.heappop(self._heap)
+            command = entry[1]
+            if self._by_key.get(command.key) is not command:
+                continue
+            command_type = command.spec.command_type
+            if most_of_a_type is not None and coming[command_type] >= most_of_a_type:
+                held_back.append(entry)
+                continue
+            coming[command_type] += 1
+            taken.append(command)
+        for entry in held_back:
+            heapq.heappush(self._heap, entry)
+        return taken
+
+    def remember_stop(self, key: Key) -> None:
+        """An order of this key that comes from now on must not start."""
+        self._stops[key] = None
+        if len(self._stops) > _REMEMBERED_STOPS:
+            del self._stops[next(iter(self._stops))]
+
+    def is_stopped(self, key: Key) -> bool:
+        return key in self._stops
