@@ -97,34 +97,35 @@ class SampleAgent:
         self.ended = asyncio.Event()
 
     async def close(self) -> None:
-        """Hang up, and end whatever runs."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Hang up, and end whatever runs. Any number of calls."""
+        self._call.cancel()
         for process in self._processes.values():
             _signal(process, signal.SIGKILL)
-        self._call.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._channel.close()
 
     # ---- Words
 
     async def say(self, payload: bytes, *, vps_db_id: bytes | None = None, secret: str | None = None) -> None:
         """One MessageToServer around `payload`, a member of its oneof. `vps_db_id`: a field instead of the true one."""
-        async with self._writing:
-            self._sent += 1
-            await self._call.write(
-                pack(
-                    integer(1, self._sent),
-                    integer(9, self.options.vps_db_id) if vps_db_id is None else vps_db_id,
-                    text(10, self.options.secret if secret is None else secret),
-                    payload,
-                )
+        self._sent += 1
+        await self.say_raw(
+            pack(
+                integer(1, self._sent),
+                integer(9, self.options.vps_db_id) if vps_db_id is None else vps_db_id,
+                text(10, self.options.secret if secret is None else secret),
+                payload,
             )
+        )
 
     async def say_raw(self, frame: bytes) -> None:
-        """Bytes that may be no message at all."""
+        """Bytes that may be no message at all. Lost when the server has hung up: this protocol repeats nothing."""
         async with self._writing:
-            await self._call.write(frame)
+            try:
+                await self._call.write(frame)
+            except (aio.AioRpcError, aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError):
+                if not self._call.done():
+                    raise
 
     async def say_accepted(self, command_id: str) -> None:
         await self.say(nested(16, text(1, command_id)))
@@ -193,6 +194,8 @@ class SampleAgent:
         try:
             async with _spawned(order) as process:
                 self._processes[command_id] = process
+                if self._call.done():
+                    _signal(process, signal.SIGKILL)  # hung up while it started
                 await self._watch(command_id, process, order.integer(5))
         except OSError as error:
             await self.say_result(command_id, FAILURE, error=f"cannot start: {error.strerror}")

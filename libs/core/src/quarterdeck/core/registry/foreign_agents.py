@@ -2,7 +2,7 @@
 
 Two tables hold one truth. The record comes first and goes first: a name that points to an agent which does not claim it
 is a left-over of a writer that died, means nothing, and may be taken. Called by the api (an operator registers or
-revokes) and by the gateways' admission (an agent is enrolled at first contact).
+revokes) and by the gateways' admission (an agent is enrolled at first contact, and says what it is).
 """
 
 import msgspec
@@ -56,6 +56,26 @@ class ForeignAgents:
             await self.revoke(wanted.tenant, wanted.agent_id)  # somebody else was quicker with the name
             raise
         return stored
+
+    async def describe(self, said: AgentRecord, now_ms: int) -> AgentRecord:
+        """The record, with the facts, capabilities and version of `said`; written only when they changed.
+
+        Raises Unavailable.
+        """
+        key = agent_key(said.tenant, said.agent_id)
+        while (entry := await self._agents.get(key)) is not None and not entry.value.revoked:
+            record = msgspec.structs.replace(
+                entry.value, facts=said.facts, capabilities=said.capabilities, version=said.version
+            )
+            if record == entry.value:
+                return record
+            record = msgspec.structs.replace(record, last_seen_ms=now_ms)
+            try:
+                await self._agents.update(key, record, entry.revision)
+                return record
+            except Conflict:
+                continue
+        return said  # revoked meanwhile: the gateway hears of it, and ends the link
 
     async def revoke(self, tenant: str, agent_id: str) -> AgentRecord | None:
         """The record, revoked, of an agent of any protocol; None when there is none. Any number of calls.

@@ -69,6 +69,10 @@ class Admission:
             self._refuse(dialect, identity, peer, RefusalReason.WRONG_SECRET, found.record)
         return found.record
 
+    async def remember(self, said: AgentRecord) -> AgentRecord:
+        """Store what an agent that is known says of itself. Raises Unavailable."""
+        return await self._agents.describe(said, self._clock.now_ms())
+
     def _proved(self, identity: AgentIdentity, secret: bytes | None) -> bool:
         if identity.secret_sha256:
             given = hashlib.sha256(secret or b"").digest()

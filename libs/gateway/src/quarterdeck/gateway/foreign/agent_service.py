@@ -75,7 +75,7 @@ class AgentServiceDialect:
             version=frames.version_of(message.agent_handshake),
         )
         proof = _Proof(message.vps_db_id, secret)
-        return AgentServiceConversation(said, proof, wire, self._clock)
+        return AgentServiceConversation(await self._admission.remember(said), proof, wire, self._clock)
 
 
 class _Proof:

@@ -71,7 +71,7 @@ class DeepflowDialect:
         said = msgspec.structs.replace(
             record, facts=_facts(first.agent_id), capabilities=deepflow_request.COMMAND_TYPES
         )
-        return DeepflowConversation(connection, said, first)
+        return DeepflowConversation(connection, await self._admission.remember(said), first)
 
 
 class _Pending(NamedTuple):
