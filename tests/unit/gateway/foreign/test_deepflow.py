@@ -118,7 +118,6 @@ async def test_catalogue_command_is_written_with_its_parameters() -> None:
     [
         b"",
         b"{}",
-        b'{"ident": ""}',
         b'{"ident": 7}',
         b'{"ident": "ps", "params": ["x"]}',
         b'{"ident": "\xff"}',

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from quarterdeck.contracts.agent_calls import CATALOGUE, LIST_COMMANDS, LIST_NAMESPACES
 from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.agents import Dialect as DialectName
 from quarterdeck.contracts.errors import DecodeError, InvalidInput, LinkRefused
@@ -46,9 +47,9 @@ MAY_STILL_RUN: Final = "agent may still run it"
 _MAX_FACT_CHARS: Final = 256
 
 _ANSWERS: Final[dict[str, type[Answer]]] = {
-    deepflow_request.RUN: RunAnswer,
-    deepflow_request.LIST_COMMANDS: CommandsAnswer,
-    deepflow_request.LIST_NAMESPACES: NamespacesAnswer,
+    CATALOGUE: RunAnswer,
+    LIST_COMMANDS: CommandsAnswer,
+    LIST_NAMESPACES: NamespacesAnswer,
 }
 
 

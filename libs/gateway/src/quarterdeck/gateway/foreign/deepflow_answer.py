@@ -16,6 +16,13 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from quarterdeck.contracts.agent_calls import (
+    CommandParam,
+    LinuxNamespace,
+    LinuxNamespaces,
+    RemoteCommand,
+    RemoteCommands,
+)
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.wire.codes import ResultReason
 from quarterdeck.wire.deepflow import agent_pb2 as df
@@ -32,7 +39,7 @@ class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     exit_code: int | None = None
     result: bytes = b""
-    """JSON text of a list."""
+    """JSON text of a list, as in contracts/agent_calls.py."""
 
 
 class Taken(NamedTuple):
@@ -111,7 +118,7 @@ class CommandsAnswer:
             return _failed(response)
         if not response.commands and response.linux_namespaces:
             return Taken()
-        return _listed({"commands": [_command(command) for command in response.commands]})
+        return _listed(RemoteCommands(commands=[_command(command) for command in response.commands]))
 
 
 class NamespacesAnswer:
@@ -122,7 +129,7 @@ class NamespacesAnswer:
             return _failed(response)
         if not response.linux_namespaces and response.commands:
             return Taken()
-        return _listed({"namespaces": [_namespace(namespace) for namespace in response.linux_namespaces]})
+        return _listed(LinuxNamespaces(namespaces=[_namespace(each) for each in response.linux_namespaces]))
 
 
 def as_text(said: str | bytes) -> str:
@@ -134,7 +141,7 @@ def _joined(before: str, after: str) -> str:
     return "\n".join(filter(None, (before, after)))[:_MAX_ERROR_CHARS]
 
 
-def _listed(listed: dict[str, object]) -> Taken:
+def _listed(listed: RemoteCommands | LinuxNamespaces) -> Taken:
     return Taken(end=AnswerEnd(state=CommandState.SUCCEEDED, result=msgspec.json.encode(listed)))
 
 
@@ -146,33 +153,34 @@ def _broken(error: str) -> Taken:
     return Taken(end=AnswerEnd(state=CommandState.FAILED, reason=ResultReason.PROTOCOL, error=error))
 
 
-def _command(said: df.RemoteCommand) -> dict[str, object]:
-    return {
-        "id": said.id,
-        "cmd": as_text(said.cmd),
-        "param_names": [as_text(name) for name in said.param_names],
-        "output_format": df.OutputFormat.Name(said.output_format),
-        "cmd_type": df.CommandType.Name(said.cmd_type),
-        "ident": as_text(said.ident),
-        "params": [
-            {
-                "name": as_text(param.name),
-                "regex": as_text(param.regex),
-                "required": param.required,
-                "param_type": df.ParamType.Name(param.param_type),
-                "description": as_text(param.description),
-            }
-            for param in said.params
-        ],
-        "type_name": as_text(said.type_name),
-    }
+def _command(said: df.RemoteCommand) -> RemoteCommand:
+    return RemoteCommand(
+        id=said.id,
+        cmd=as_text(said.cmd),
+        param_names=[as_text(name) for name in said.param_names],
+        output_format="BINARY" if said.output_format == df.BINARY else "TEXT",
+        cmd_type="KUBERNETES" if said.cmd_type == df.KUBERNETES else "LINUX",
+        ident=as_text(said.ident),
+        params=[_param(param) for param in said.params],
+        type_name=as_text(said.type_name),
+    )
 
 
-def _namespace(said: df.LinuxNamespace) -> dict[str, object]:
-    return {
-        "id": said.id,
-        "ns_type": as_text(said.ns_type),
-        "user": as_text(said.user),
-        "pid": said.pid,
-        "cmd": as_text(said.cmd),
-    }
+def _param(said: df.CommandParam) -> CommandParam:
+    return CommandParam(
+        name=as_text(said.name),
+        regex=as_text(said.regex),
+        required=said.required,
+        param_type="PF_BOOLEAN" if said.param_type == df.PF_BOOLEAN else "PF_TEXT",
+        description=as_text(said.description),
+    )
+
+
+def _namespace(said: df.LinuxNamespace) -> LinuxNamespace:
+    return LinuxNamespace(
+        id=said.id,
+        ns_type=as_text(said.ns_type),
+        user=as_text(said.user),
+        pid=said.pid,
+        cmd=as_text(said.cmd),
+    )

@@ -4,35 +4,23 @@ Pure. Called by the deepflow conversation. An agent runs commands of its own lis
 protocol has no word for a working directory, an environment or a guest: such commands are refused, not cut down.
 """
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
+from quarterdeck.contracts.agent_calls import CATALOGUE, LIST_COMMANDS, LIST_NAMESPACES, CatalogueCall
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.limits import STORED_CHUNK_BYTES
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.deepflow import agent_pb2 as df
 
-RUN: Final = "catalogue"
-LIST_COMMANDS: Final = "list_commands"
-LIST_NAMESPACES: Final = "list_namespaces"
-COMMAND_TYPES: Final = (RUN, LIST_COMMANDS, LIST_NAMESPACES)
+COMMAND_TYPES: Final = (CATALOGUE, LIST_COMMANDS, LIST_NAMESPACES)
 
 BATCH_BYTES: Final = STORED_CHUNK_BYTES
 """Content per response: one stored chunk. The protocol's default is 1 MiB, its least 1 KiB."""
 
 HEARTBEAT_ANSWER: Final = df.RemoteExecRequest(request_id=0).SerializeToString()
 """Without exec_type: agents read no further. Source: S1-12."""
-
-
-class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload of a `catalogue` command."""
-
-    ident: Annotated[str, msgspec.Meta(min_length=1)]
-    """From the agent's list."""
-    params: dict[str, str] = {}
-    linux_ns_pid: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] | None = None
-    """Run in the namespaces of this process."""
 
 
 def refusal(spec: pb.CommandSpec, guest: str) -> str | None:
@@ -53,7 +41,7 @@ def request_of(spec: pb.CommandSpec, request_id: int) -> df.RemoteExecRequest:
     if spec.command_type == LIST_NAMESPACES:
         return df.RemoteExecRequest(request_id=request_id, exec_type=df.LIST_NAMESPACE)
     try:
-        payload = msgspec.json.decode(spec.payload, type=Catalogue)
+        payload = msgspec.json.decode(spec.payload, type=CatalogueCall)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DecodeError(f"invalid payload: {error}") from None
     return df.RemoteExecRequest(
