@@ -62,7 +62,8 @@ OPTIONS: list[tuple[dict[str, Any], int, str, str]] = [
     ({"env": {"A=B": "c"}}, 422, "invalid_input", "env"),
     ({"env": {"A": "b\0"}}, 422, "invalid_input", "env"),
     ({"env": {"A": 1}}, 422, "invalid_input", "env[...]"),
-    ({"depends_on": ["x"]}, 422, "unsupported_value", "depends_on"),
+    ({"depends_on": ["x"]}, 422, "invalid_id", "depends_on[0]"),
+    ({"timeout": "eternal"}, 422, "invalid_input", "timeout"),
     ({"selector": "role=web"}, 422, "unsupported_value", "selector"),
     ({"timeuot": 30}, 422, "invalid_input", "timeuot"),
 ]

@@ -172,3 +172,31 @@ def test_any_json_is_a_command_or_a_typed_error(body: dict[str, Any]) -> None:
         new_command(asked, Target("a1"), ORIGIN, connected=True)
     except InvalidInput as error:
         assert error.field
+
+
+@pytest.mark.parametrize(("preset", "timeout_ms"), [("quick", 10_000), ("normal", 30_000), ("long", 60_000)])
+def test_a_timeout_may_be_a_preset(preset: str, timeout_ms: int) -> None:
+    """S0-16"""
+    new = new_command(ask(timeout=preset), Target("a1", None), ORIGIN, connected=True)
+
+    assert new.spec.timeout_ms == timeout_ms
+
+
+def test_a_command_that_depends_on_others_waits_also_for_an_agent_that_is_away() -> None:
+    """S0-40: its time runs from its release."""
+    dependency = "01a1fd08-9b86-704f-9624-a7ae3da839d1"
+    new = new_command(ask(depends_on=[dependency]), Target("a1", None), ORIGIN, connected=False)
+
+    assert new.end is None
+    assert new.spec.depends_on == (dependency,)
+    assert not new.spec.runs_from_creation
+
+
+def test_there_is_a_limit_to_dependencies() -> None:
+    """S0-28, S0-40"""
+    dependency = "01a1fd08-9b86-704f-9624-a7ae3da839d1"
+
+    with pytest.raises(InvalidInput) as caught:
+        new_command(ask(depends_on=[dependency] * 101), Target("a1", None), ORIGIN, connected=True)
+
+    assert caught.value.field == "depends_on"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quarterdeck.cli.durations import parse_ms, show
+from quarterdeck.cli.durations import parse_ms, parse_timeout_ms, show
 from quarterdeck.cli.escaping import printable
 from quarterdeck.cli.folding import fold
 from quarterdeck.cli.lines import LineSplitter
@@ -88,6 +88,14 @@ def test_machine_names_are_folded(names: list[str], folded: str) -> None:
 def test_durations_are_read_as_people_write_them(text: str, duration_ms: int) -> None:
     """A bare number is seconds."""
     assert parse_ms(text) == duration_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "timeout_ms"), [("quick", 10_000), ("normal", 30_000), ("long", 60_000), ("2m", 120_000)]
+)
+def test_a_timeout_may_be_a_preset(text: str, timeout_ms: int) -> None:
+    """S0-16"""
+    assert parse_timeout_ms(text) == timeout_ms
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "5x", "m5", "5m 3s", "1e9"])

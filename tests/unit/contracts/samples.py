@@ -26,6 +26,7 @@ from quarterdeck.contracts.orders import (
     TerminateRequest,
     WakeRequest,
 )
+from quarterdeck.contracts.policies import CommandPolicy
 from quarterdeck.contracts.reports import (
     Accepted,
     Progress,
@@ -119,6 +120,16 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
                     stderr=StreamReport(length=0, truncated_bytes=7),
                 ),
             ),
+        ),
+    ),
+    "command_policy_1": (
+        CommandPolicy,
+        CommandPolicy(
+            tenant="acme",
+            allowed=("restart", "config.*"),
+            cached_s={"status": 10},
+            updated_at_ms=10,
+            updated_by="ada",
         ),
     ),
     "link_1": (

@@ -1,6 +1,7 @@
 """Durations as people write them: `30` (seconds), `500ms`, `90s`, `5m`, `1h30m`, `2d`.
 
-Owns the notation. Pure; the verbs use `Duration` as a parameter type, and durations travel as milliseconds.
+A timeout may also be `quick`, `normal` or `long`: 10, 30 and 60 seconds. Owns the notation. Pure; the verbs use
+`Duration` and `Timeout` as parameter types, and durations travel as milliseconds.
 """
 
 import re
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from cyclopts import Parameter, Token
+
+from quarterdeck.contracts.limits import TIMEOUT_PRESETS_MS
 
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -26,6 +29,11 @@ def parse_ms(text: str) -> int:
     if total < 1:
         raise ValueError(f"{text!r}: a duration is at least 1ms")
     return round(total)
+
+
+def parse_timeout_ms(text: str) -> int:
+    """As parse_ms, or a preset's name. Raises ValueError."""
+    return TIMEOUT_PRESETS_MS[text] if text in TIMEOUT_PRESETS_MS else parse_ms(text)
 
 
 def show(duration_ms: float) -> str:
@@ -49,3 +57,11 @@ def _convert(_type: Any, tokens: Sequence[Token]) -> int:
 
 Duration = Annotated[int, Parameter(converter=_convert, accepts_keys=False)]
 """A parameter in milliseconds that is written as above."""
+
+
+def _convert_timeout(_type: Any, tokens: Sequence[Token]) -> int:
+    return parse_timeout_ms(tokens[0].value)
+
+
+Timeout = Annotated[int, Parameter(converter=_convert_timeout, accepts_keys=False)]
+"""As Duration, or one of the presets."""

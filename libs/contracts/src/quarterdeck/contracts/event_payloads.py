@@ -72,6 +72,8 @@ class CommandMoved(_OfCommand, frozen=True, kw_only=True):
     signal: int | None = None
     result: str | None = None
     """JSON text."""
+    cached_from: str | None = None
+    """The command whose answer this one was given instead of being sent."""
     via: str | None = None
     gateway_id: str | None = None
     sent_at_ms: int | None = None
@@ -172,6 +174,14 @@ class AgentRefused(_Payload, frozen=True, kw_only=True):
     """Refusals of this name since the event before, which had none of their own."""
 
 
+class PolicyRefused(_Payload, frozen=True, kw_only=True):
+    """Somebody ordered what the tenant's policy does not allow; nothing was created. The aggregate is the refusal."""
+
+    user_id: str
+    command_type: str
+    targets: int
+
+
 class SessionCreated(_Payload, frozen=True, kw_only=True):
     """A conversation began. The aggregate is the session."""
 
@@ -213,6 +223,7 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     events.BATCH_COMPLETED: BatchMoved,
     events.SESSION_CREATED: SessionCreated,
     events.SESSION_ROUND_CREATED: SessionRoundCreated,
+    events.POLICY_REFUSED: PolicyRefused,
     "agent.enrolled": AgentEvent,
     "agent.connected": AgentEvent,
     "agent.disconnected": AgentEvent,

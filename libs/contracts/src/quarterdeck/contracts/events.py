@@ -17,6 +17,7 @@ BATCH: Final = "batch"
 AGENT: Final = "agent"
 SESSION: Final = "session"
 
+POLICY_REFUSED: Final = "policy.refused"
 COMMAND_ACCEPTED: Final = "command.accepted"
 COMMAND_ATTEMPT_FAILED: Final = "command.attempt_failed"
 COMMAND_OUTPUT_LOST: Final = "command.output_lost"

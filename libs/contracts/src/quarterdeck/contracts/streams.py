@@ -18,6 +18,7 @@ LINKS: Final = "QD_LINKS"
 GATEWAYS: Final = "QD_GATEWAYS"
 AGENTS: Final = "QD_AGENTS"
 TOKENS: Final = "QD_TOKENS"
+POLICIES: Final = "QD_POLICIES"
 
 _DAY_S: Final = 24 * 3600
 _GIB: Final = 1024**3
@@ -97,4 +98,5 @@ BUCKETS: Final[tuple[BucketShape, ...]] = (
     BucketShape(name=GATEWAYS, description="one lease per gateway"),
     BucketShape(name=AGENTS, description="enrolled agents"),
     BucketShape(name=TOKENS, description="hashes of API and join tokens"),
+    BucketShape(name=POLICIES, description="what each tenant may order"),
 )

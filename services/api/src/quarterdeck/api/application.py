@@ -1,4 +1,4 @@
-"""The api's ASGI application, outermost layer first: forward (optional) → gate → Litestar with the routes."""
+"""The api's ASGI application, outermost layer first: forward (optional) → gate → throttle (optional) → Litestar."""
 
 import re
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from quarterdeck.api.routes.commands import command_routes
 from quarterdeck.api.routes.console import console_routes
 from quarterdeck.api.routes.meta import meta_routes
 from quarterdeck.api.routes.output import output_routes
+from quarterdeck.api.routes.policy import policy_routes
 from quarterdeck.api.routes.tokens import token_routes
 from quarterdeck.contracts.asyncapi import asyncapi_document
 from quarterdeck.web.application import build
@@ -42,6 +43,7 @@ def api_application(parts: Parts) -> ASGIApp:
             *agent_routes(parts),
             *agent_call_routes(parts),
             *token_routes(parts),
+            *policy_routes(parts),
             *console_routes(),
             *health_routes(parts.health),
             *meta_routes(
@@ -55,7 +57,7 @@ def api_application(parts: Parts) -> ASGIApp:
         api_problem,
     )
     gate = Gate(
-        litestar,
+        _throttled(litestar, parts),
         Authenticator(parts.registry, parts.clock),
         parts.tickets,
         parts.health,
@@ -65,3 +67,12 @@ def api_application(parts: Parts) -> ASGIApp:
     )
     url = parts.settings.broadcaster_url
     return gate if url is None else Forward(gate, url)
+
+
+def _throttled(application: ASGIApp, parts: Parts) -> ASGIApp:
+    rates = parts.limits.rates
+    if rates is None or not rates.of_principals:
+        return application
+    from quarterdeck.api.rate_limits import Throttle
+
+    return Throttle(application, rates)

@@ -3,7 +3,10 @@
 QuarterdeckError
 ├── InvalidInput
 │   ├── ExactlyOneOf        several members of a request exclude each other
-│   └── UnknownTargets      targets of a batch that no registry entry names
+│   ├── UnknownTargets      targets of a batch that no registry entry names
+│   └── UnknownDependencies commands or batches to depend on that the tenant has not
+├── CommandNotAllowed       the tenant's policy does not list this command type
+├── RateLimited             too many requests of one principal, or commands for one agent
 ├── NotConfirmed
 │   └── BatchNotConfirmed
 ├── OutputTrimmed           the log begins after the offset that was asked for
@@ -40,6 +43,39 @@ class UnknownTargets(InvalidInput):
         shown = ", ".join(unknown[:_SHOWN_TARGETS]) + (", …" if len(unknown) > _SHOWN_TARGETS else "")
         super().__init__(f"{field}: no such agent: {shown}", field=field)
         self.unknown = unknown
+
+
+class UnknownDependencies(InvalidInput):
+    """`unknown`: in the order of the request."""
+
+    code = "unknown_dependency"
+
+    def __init__(self, unknown: tuple[str, ...]) -> None:
+        super().__init__(f"depends_on: no such command or batch: {', '.join(unknown)}", field="depends_on")
+        self.unknown = unknown
+
+
+class CommandNotAllowed(QuarterdeckError):
+    code = "command_not_allowed"
+
+    def __init__(self, command_type: str) -> None:
+        super().__init__(
+            f"command_type: {command_type} is not among those allowed here", field="command_type"
+        )
+        self.command_type = command_type
+
+
+class RateLimited(QuarterdeckError):
+    """`policy`: which limit; `quota` of them in `window_s`; one fits again after `retry_after_s`."""
+
+    code = "rate_limited"
+
+    def __init__(self, policy: str, *, quota: int, window_s: int, retry_after_s: int) -> None:
+        super().__init__(f"{policy}: more than {quota} in {window_s} s")
+        self.policy = policy
+        self.quota = quota
+        self.window_s = window_s
+        self.retry_after_s = retry_after_s
 
 
 class BatchNotConfirmed(NotConfirmed):
@@ -84,6 +120,9 @@ class AgentFailed(QuarterdeckError):
 ROWS: Final = problems.ROWS | {
     ExactlyOneOf: Row(422, members={"fields": "fields"}),
     UnknownTargets: Row(422, members={"unknown": "unknown"}),
+    UnknownDependencies: Row(422, members={"unknown": "unknown"}),
+    CommandNotAllowed: Row(403),
+    RateLimited: Row(429, members={"retry_after_s": "retry_after_s"}),
     BatchNotConfirmed: Row(503, members={"batch_command_id": "subject_id"}),
     OutputTrimmed: Row(410, members={"first_offset": "first_offset"}),
     CallTimedOut: Row(504, members={"command_id": "command_id"}),

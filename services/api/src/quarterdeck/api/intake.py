@@ -1,16 +1,25 @@
-"""The order of a write: one script, then the bus has its messages, then the caller hears of it.
+"""The order of a write: may it be, one script, then the bus has its messages, then the caller hears of it.
 
-Owns that order and nothing else; what is written comes from handlers/. Called by the routes that create.
+Owns that order, so that no way of creating forgets a limit; the limits are policies.py, in_flight.py, rate_limits.py
+and recall.py, what is written comes from handlers/. Called by the routes that create.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from quarterdeck.api.errors import BatchNotConfirmed
+from quarterdeck.api.errors import BatchNotConfirmed, UnknownDependencies
+from quarterdeck.api.in_flight import InFlight
+from quarterdeck.api.policies import Policies
+from quarterdeck.api.recall import Recall
+from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import NotConfirmed
 from quarterdeck.contracts.ids import shard_of
 from quarterdeck.core import failpoints
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.store import NewBatch, NewCommand, Store
+
+if TYPE_CHECKING:  # loaded only where a rate is set: see service.py
+    from quarterdeck.api.rate_limits import RateLimits
 
 _SWEEP_LIMIT: Final = 500
 """How many entries one sweep of a shard publishes; so many mean that there may be more."""
@@ -23,25 +32,44 @@ class Taken(NamedTuple):
     repeated: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What stands between a request and the store."""
+
+    policies: Policies
+    in_flight: InFlight
+    recall: Recall
+    rates: "RateLimits | None" = None
+
+
 class Intake:
-    def __init__(self, store: Store, relay: Relay) -> None:
+    def __init__(self, store: Store, relay: Relay, limits: Limits) -> None:
         self._store = store
         self._relay = relay
+        self._limits = limits
 
     async def command(self, new: NewCommand) -> Taken:
         """Returns when it is stored and the bus has its messages.
 
-        Raises IdempotencyConflict, NotConfirmed, Unavailable.
+        Raises IdempotencyConflict, NotConfirmed, Unavailable, and what `admit` raises.
         """
-        written = await self._store.create_command(new)
+        if self._limits.rates is not None:
+            await self._limits.rates.command(new.tenant, new.agent_id)
+        await self.admit(new.tenant, new.user_id, new.spec, commands=1)
+        ttl_s = self._limits.policies.of(new.tenant).cached_s.get(new.spec.command_type)
+        answered = await self._limits.recall.answered(new, ttl_s) if ttl_s and new.end is None else None
+        written = await self._store.create_command(answered or new)
         if written.existing_id is not None:
             return await self._again(written.existing_id)
+        if ttl_s and answered is None:
+            await self._limits.recall.asked(new, ttl_s)
         await self._relay.publish(written.entries, subject_id=new.command_id)
         failpoints.reach("api.before_answer")
         return Taken(new.command_id, repeated=False)
 
     async def batch(self, new: NewBatch) -> Taken:
         """As `command`. Raises BatchNotConfirmed in place of NotConfirmed."""
+        await self.admit(new.tenant, new.user_id, new.spec, commands=len(new.targets))
         written = await self._store.create_batch(new)
         try:
             if written.existing_id is not None:
@@ -51,6 +79,19 @@ class Intake:
             raise BatchNotConfirmed(error.subject_id) from error
         failpoints.reach("api.before_answer")
         return Taken(new.batch_id, repeated=False)
+
+    async def admit(self, tenant: str, user_id: str, spec: CommandSpec, *, commands: int) -> None:
+        """To be asked before `commands` of `spec` are created, by whatever way.
+
+        Raises CommandNotAllowed, UnknownDependencies, TooManyInFlight, Unavailable.
+        """
+        await self._limits.policies.check(tenant, user_id, spec.command_type, targets=commands)
+        if spec.depends_on:
+            states = await self._store.await_ends(tenant, spec.depends_on, ())
+            unknown = tuple(one for one, state in zip(spec.depends_on, states, strict=True) if state is None)
+            if unknown:
+                raise UnknownDependencies(unknown)
+        await self._limits.in_flight.admit(commands)
 
     async def _again(self, subject_id: str) -> Taken:
         """The first request may have died between script and bus: nobody hears `taken` before the bus has it."""

@@ -5,7 +5,7 @@ from typing import Final
 from quarterdeck.api.agent_operations import AGENT_OPERATIONS
 from quarterdeck.api.handlers import requests
 from quarterdeck.api.routes.console import CONSOLE_OPERATIONS
-from quarterdeck.api.views import agents, seed0, seed4
+from quarterdeck.api.views import agents, policies, seed0, seed4
 from quarterdeck.core.runtime import HealthSnapshot
 from quarterdeck.web.operations import PUBLIC, Operation, Operations
 from quarterdeck.web.watch import WATCH_OPERATIONS
@@ -110,6 +110,21 @@ _BATCHES: Final = (
 )
 
 _DOORS: Final = (
+    Operation(
+        method="GET",
+        path="/api/policy",
+        action="policy.read",
+        summary="Show what may be ordered, and whose answers are cached.",
+        answers={200: policies.Policy},
+    ),
+    Operation(
+        method="PUT",
+        path="/api/policy",
+        action="policy.replace",
+        summary="Replace what may be ordered, and whose answers are cached.",
+        request=requests.ReplacePolicy,
+        answers={200: policies.Policy},
+    ),
     Operation(
         method="POST",
         path="/api/tokens",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from quarterdeck.api.completions import Completions
 from quarterdeck.api.fleet import Fleet
-from quarterdeck.api.intake import Intake
+from quarterdeck.api.intake import Intake, Limits
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
@@ -28,6 +28,7 @@ class Parts:
     health: Health
     relay: Relay
     intake: Intake
+    limits: Limits
     halts: Halts
     completions: Completions
     tickets: Tickets

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from quarterdeck.api.errors import ROWS
+from quarterdeck.api.errors import ROWS, RateLimited
 from quarterdeck.contracts.errors import QuarterdeckError, UnknownAgent
 from quarterdeck.web.problems import Problem, problem_of
 
@@ -12,6 +12,8 @@ _SEED_0_PATHS: Final = ("/api/command", "/api/commands")
 def api_problem(error: QuarterdeckError, path: str) -> Problem:
     """`path`: of the request. Seed 0's paths answer `{success: false, error}` too."""
     problem = problem_of(error, ROWS)
+    if isinstance(error, RateLimited):
+        problem.headers.update(rate_headers(error))
     if path.startswith("/api/command/") or path in _SEED_0_PATHS:
         text = (
             f"client not connected: {error.agent_ids[0]}"
@@ -20,3 +22,13 @@ def api_problem(error: QuarterdeckError, path: str) -> Problem:
         )
         problem.members.update(success=False, error=text)
     return problem
+
+
+def rate_headers(error: RateLimited) -> dict[str, str]:
+    """Source: RFC 9110 §10.2.3, and draft-ietf-httpapi-ratelimit-headers-10."""
+    name = f'"{error.policy}"'
+    return {
+        "Retry-After": str(error.retry_after_s),
+        "RateLimit-Policy": f"{name};q={error.quota};w={error.window_s}",
+        "RateLimit": f"{name};r=0;t={error.retry_after_s}",
+    }

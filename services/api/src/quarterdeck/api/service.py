@@ -1,15 +1,18 @@
 """The life of the api service: parts put together, the server started, drained and stopped."""
 
 from functools import partial
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import structlog
 
 from quarterdeck.api.application import api_application
 from quarterdeck.api.completions import Completions
 from quarterdeck.api.fleet import Fleet
-from quarterdeck.api.intake import Intake
+from quarterdeck.api.in_flight import InFlight
+from quarterdeck.api.intake import Intake, Limits
 from quarterdeck.api.parts import Parts
+from quarterdeck.api.policies import Policies
+from quarterdeck.api.recall import Recall
 from quarterdeck.api.settings import ApiSettings
 from quarterdeck.api.tunnel import Tunnel
 from quarterdeck.core.halts import Halts
@@ -18,6 +21,9 @@ from quarterdeck.core.registry import LinkRoster
 from quarterdeck.core.runtime import ServiceContext, Wants
 from quarterdeck.web.server import HttpServer, HttpSettings
 from quarterdeck.web.tickets import Tickets
+
+if TYPE_CHECKING:
+    from quarterdeck.api.rate_limits import RateLimits
 
 log = structlog.get_logger()
 
@@ -55,11 +61,13 @@ class ApiService:
             parts.completions.release()
             await server.stop()
             await parts.completions.close()
+            await parts.limits.in_flight.close()
             await roster.close()
 
     async def _load(self, ctx: ServiceContext, roster: LinkRoster) -> None:
         await ctx.registry.tokens.watch()
         await ctx.registry.agents.watch()
+        await ctx.registry.policies.watch()
         await roster.start()
         ctx.ready()
 
@@ -67,6 +75,12 @@ class ApiService:
 def assemble(ctx: ServiceContext, settings: ApiSettings, roster: LinkRoster) -> Parts:
     """All that the routes stand on. Starts nothing."""
     relay = Relay(ctx.bus, ctx.store)
+    limits = Limits(
+        policies=Policies(ctx.registry, ctx.bus, ctx.clock),
+        in_flight=InFlight(ctx.store, ctx.clock, limit=settings.max_in_flight),
+        recall=Recall(ctx.store, ctx.clock),
+        rates=_rates(ctx, settings),
+    )
     return Parts(
         settings=settings,
         clock=ctx.clock,
@@ -77,8 +91,20 @@ def assemble(ctx: ServiceContext, settings: ApiSettings, roster: LinkRoster) -> 
         fleet=Fleet(ctx.registry, roster),
         health=ctx.health,
         relay=relay,
-        intake=Intake(ctx.store, relay),
+        intake=Intake(ctx.store, relay, limits),
+        limits=limits,
         halts=Halts(ctx.store, relay, ctx.clock),
         completions=Completions(ctx.bus),
         tickets=Tickets(ctx.registry, ctx.clock),
+    )
+
+
+def _rates(ctx: ServiceContext, settings: ApiSettings) -> "RateLimits | None":
+    """None where no rate is set: the library behind it takes a third of a second to load."""
+    if not (settings.write_rate or settings.read_rate or settings.client_rate):
+        return None
+    from quarterdeck.api.rate_limits import RateLimits
+
+    return RateLimits(
+        ctx.store, reads=settings.read_rate, writes=settings.write_rate, commands=settings.client_rate
     )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from quarterdeck.contracts.limits import MAX_IN_FLIGHT
+
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
@@ -20,3 +22,11 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     run_timeout_s: float = 30.0
     """How long who asks an agent waits for its answer. Source: S1-18, whose text names it."""
     drain_s: float = 10.0
+    max_in_flight: int = MAX_IN_FLIGHT
+    """Commands that have not ended, of all tenants together; beyond it 429. 0: no limit."""
+    write_rate: str = ""
+    """Requests of one principal that change anything, such as `600/minute`, over all replicas; empty: no limit."""
+    read_rate: str = ""
+    """Requests of one principal that only read."""
+    client_rate: str = ""
+    """Single commands for one agent."""

@@ -31,6 +31,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry: Mapping[str, int] | None = None
     working_directory: str | None = None
     env: Mapping[str, str] | None = None
+    depends_on: Sequence[str] | None = None
     execution_alias: str | None = None
 
 

@@ -12,7 +12,7 @@ from quarterdeck.cli import selection
 from quarterdeck.cli.board import Board
 from quarterdeck.cli.client.api import Api, Order
 from quarterdeck.cli.context import ANY_SERVER, Server
-from quarterdeck.cli.durations import Duration
+from quarterdeck.cli.durations import Duration, Timeout
 from quarterdeck.cli.errors import UsageError
 from quarterdeck.cli.exit_codes import ExitCode
 from quarterdeck.cli.follow import Subject, follow
@@ -53,8 +53,8 @@ class How:
     type: str | None = None
     """A command type that a handler on the machine registered; the command is then its payload, in JSON."""
 
-    timeout: Duration | None = None
-    """From process start: 30, 90s, 5m. Default: an hour."""
+    timeout: Timeout | None = None
+    """From process start: 30, 90s, 5m, or quick, normal, long for 10, 30, 60 seconds. Default: an hour."""
 
     no_output_timeout: Duration | None = None
     """End it when it prints nothing for so long."""
@@ -73,6 +73,9 @@ class How:
 
     priority: int | None = None
     """1 to 10; 8 and more is urgent, 3 and less is bulk."""
+
+    after: tuple[str, ...] = ()
+    """Ids of runs and commands that must have succeeded first; if one does not, this is skipped. Repeat it for more."""
 
     cwd: str | None = None
     """Working directory on the machine."""
@@ -176,6 +179,7 @@ def _order(payload: Payload, targets: Sequence[str], how: How) -> Order:
         retry={"max_attempts": how.retries + 1} if how.retries else None,
         working_directory=how.cwd,
         env=parse_env(how.env) or None,
+        depends_on=how.after or None,
         execution_alias=how.alias,
     )
 

@@ -37,6 +37,10 @@ def parse_agent_key(key: str) -> AgentKey:
     return AgentKey(tenant, agent_id)
 
 
+def policy_key(tenant: str) -> str:
+    return check_id(tenant, "tenant")
+
+
 def gateway_key(gateway_id: str) -> str:
     return check_id(gateway_id, "gateway_id")
 

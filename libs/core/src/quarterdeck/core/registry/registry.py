@@ -2,7 +2,8 @@
 
 from quarterdeck.contracts.agents import AgentIdentity, AgentRecord, ApiToken, JoinToken, WatchTicket
 from quarterdeck.contracts.links import GatewayLease, LinkRecord
-from quarterdeck.contracts.streams import AGENTS, GATEWAYS, LINKS, TOKENS
+from quarterdeck.contracts.policies import CommandPolicy
+from quarterdeck.contracts.streams import AGENTS, GATEWAYS, LINKS, POLICIES, TOKENS
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.registry.table import Table
 
@@ -18,8 +19,9 @@ class Registry:
         self.tokens: Table[ApiToken | JoinToken | WatchTicket | AgentIdentity] = Table(
             bus, TOKENS, ApiToken | JoinToken | WatchTicket | AgentIdentity
         )
+        self.policies: Table[CommandPolicy] = Table(bus, POLICIES, CommandPolicy)
 
     async def close(self) -> None:
         """Stop all watches."""
-        for table in (self.agents, self.links, self.gateways, self.tokens):
+        for table in (self.agents, self.links, self.gateways, self.tokens, self.policies):
             await table.close()

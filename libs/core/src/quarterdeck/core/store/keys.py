@@ -20,6 +20,7 @@ _PATTERNS: Final[dict[str, tuple[str, ...]]] = {
     "attention": ("attention",),
     "expiry": ("expiry",),
     "waiting": ("waiting",),
+    "unborn": ("unborn",),
     "command": ("command:", ""),
     "batch": ("batch:", ""),
     "session": ("session:", ""),
@@ -27,6 +28,7 @@ _PATTERNS: Final[dict[str, tuple[str, ...]]] = {
     "counts": ("counts:", ""),
     "idempotency": ("idempotency:", ""),
     "at_end": ("at_end:", ""),
+    "answer": ("answer:", ""),
     "index_commands": ("index:", ":commands"),
     "index_batches": ("index:", ":batches"),
     "index_agent": ("index:", ":agent:", ""),
@@ -46,6 +48,11 @@ def key(shard: int, name: str, *arguments: str) -> str:
         raise TypeError(f"key {name} takes {len(pieces) - 1} arguments")
     text = pieces[0] + "".join(value + piece for value, piece in zip(arguments, pieces[1:], strict=True))
     return prefix(shard) + text
+
+
+def rate_window(name: str, window: str) -> str:
+    """A window of a rate limit. Of no shard: windows of one `name` share a slot, and nothing misses them."""
+    return f"qd:rate:{{{name}}}:{window}"
 
 
 EVERY_KEY: Final = "qd:{s*"

@@ -80,6 +80,24 @@ class Reads:
             for index, command_id, row in zip(indexes, command_ids, rows, strict=True)
         ]
 
+    async def in_flight(self) -> int:
+        """Commands of all tenants that have not ended, children that no chunk created yet included. Raises Unavailable.
+
+        Not of one moment: the shards are asked one after the other.
+        """
+        answers = await self._runner.plain(
+            [
+                command
+                for shard in keys.all_shards()
+                for command in (
+                    ("ZCARD", keys.key(shard, "attention")),
+                    ("HVALS", keys.key(shard, "unborn")),
+                )
+            ]
+        )
+        unborn = sum(int(count) for counts in answers[1::2] for count in counts)
+        return int(sum(answers[::2])) + unborn
+
     async def list_commands(
         self,
         tenant: str,

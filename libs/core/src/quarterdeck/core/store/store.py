@@ -40,6 +40,11 @@ class Store(Reads, Writes, Sessions, Restoring):
         opening = Opening(run=run, floor=0, horizon=Horizon(0, 0))
         await asyncio.gather(*(self.open(shard, f"{run}/{token}", opening) for shard in held))
 
+    @property
+    def runner(self) -> ScriptRunner:
+        """For what keeps more in the same Redis: answers.py, rate_windows.py."""
+        return self._runner
+
     async def ping(self) -> None:
         """Raises Unavailable."""
         await self._runner.plain([("PING",)])

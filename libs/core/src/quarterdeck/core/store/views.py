@@ -47,6 +47,8 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: str | None = None
     via: str | None = None
     gateway_id: str | None = None
+    cached_from: str | None = None
+    """The command whose answer this one was given instead of being sent."""
     reason: str | None = None
     error: str | None = None
     exit_code: int | None = None
@@ -102,6 +104,7 @@ COMMAND_FIELDS = (
     "batch_id",
     "via",
     "gateway_id",
+    "cached_from",
     "reason",
     "error",
     "exit_code",
@@ -160,6 +163,7 @@ def command_view(command_id: str, row: list[Any], batch_spec: CommandSpec | None
         batch_id=_text(v["batch_id"]),
         via=_text(v["via"]),
         gateway_id=_text(v["gateway_id"]),
+        cached_from=_text(v["cached_from"]),
         reason=_text(v["reason"]),
         error=_text(v["error"]),
         exit_code=_number(v["exit_code"]),

@@ -35,8 +35,9 @@ def new_command(request: SubmitCommand, target: Target, origin: Origin, *, conne
         created_at_ms=origin.now_ms,
     )
     dispatch = RawEntry(subjects.command(tenant, spec.lane), f"{command_id}-dispatch", codec.encode(chunk))
-    # With retries or a queue the dispatcher decides; without, the answer is known now.
-    hopeless = not connected and spec.queue_for_ms is None and spec.retry.max_attempts == 1
+    # With retries, a queue or dependencies the dispatcher decides; without, the answer is known now.
+    patient = spec.queue_for_ms is not None or spec.retry.max_attempts > 1 or spec.depends_on
+    hopeless = not connected and not patient
     return NewCommand(
         command_id=command_id,
         tenant=tenant,

@@ -4,12 +4,15 @@ Seconds are numbers and may have a fraction; members of later versions are known
 `unsupported_value` and never ignored.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 Seconds = int | float
+Preset = Literal["quick", "normal", "long"]
+"""A timeout by name: 10, 30 or 60 seconds (S0-16)."""
+Pattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.*?-]{1,64}$")]
 Later = Raw | UnsetType
 """A member that this version does not serve."""
 
@@ -23,8 +26,8 @@ class RetryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What may be said of any command, single or one of many."""
 
-    timeout: Seconds | None = None
-    """Seconds. Of a single command from its creation, of a batch's from process start."""
+    timeout: Seconds | Preset | None = None
+    """Seconds, or a preset. Of a single command from its creation, of a batch's from process start."""
     queue_for: Seconds | None = None
     """Seconds that the command may wait for an agent that is offline."""
     no_output_timeout: Seconds | None = None
@@ -36,7 +39,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retry: RetryBody | None = None
     working_directory: str | None = None
     env: dict[str, str] | None = None
-    depends_on: Later = UNSET
+    depends_on: list[str] = []
+    """Commands and batches that must have succeeded first."""
     selector: Later = UNSET
     waves: Later = UNSET
     max_failures: Later = UNSET
@@ -71,6 +75,15 @@ class SubmitBatch(Options, frozen=True, kw_only=True):
     payload: Raw | UnsetType = UNSET
     """Of `command_type`."""
     execution_alias: str | None = None
+
+
+class ReplacePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """PUT /api/policy: all of it, what is left out included."""
+
+    allowed: Annotated[list[Pattern], Meta(max_length=500)] | None = None
+    """Command types that may be ordered, `*` and `?` as in file names; null: all."""
+    cached: dict[str, Annotated[int, Meta(ge=1, le=1800)]] = {}
+    """Command types that only ask, and for how many seconds a success answers the same question again."""
 
 
 class CreateToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,17 +6,20 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from quarterdeck.api.handlers.requests import Options, RetryBody, Seconds
+from quarterdeck.api.handlers.requests import Options, Preset, RetryBody, Seconds
 from quarterdeck.contracts.commands import CommandSpec, Retry, TimeoutClock
 from quarterdeck.contracts.errors import InvalidInput, InvalidTimeout, PayloadTooLarge, UnsupportedValue
+from quarterdeck.contracts.ids import check_uuid
 from quarterdeck.contracts.limits import (
     DEFAULT_GRACE_MS,
     DEFAULT_MAX_OUTPUT_BYTES,
     DEFAULT_TIMEOUT_MS,
+    MAX_DEPENDENCIES,
     MAX_OUTPUT_BYTES,
     MAX_PAYLOAD_BYTES,
     MAX_TIMEOUT_MS,
     PRIORITY_DEFAULT,
+    TIMEOUT_PRESETS_MS,
 )
 
 SHELL: Final = "shell"
@@ -26,7 +29,7 @@ _COMMAND_TYPE: Final = re.compile(r"\A[A-Za-z0-9_.-]{1,64}\Z")
 _MAX_PATH_BYTES: Final = 4096
 """Linux's PATH_MAX."""
 _MAX_BACKOFF_MS: Final = 3600 * 1000
-_LATER: Final = ("depends_on", "selector", "waves", "max_failures")
+_LATER: Final = ("selector", "waves", "max_failures")
 
 
 class _ShellPayload(msgspec.Struct, frozen=True):
@@ -54,7 +57,7 @@ def build_spec(
     _check_range("priority", priority, 1, 10)
     kept_bytes = DEFAULT_MAX_OUTPUT_BYTES if options.max_output_bytes is None else options.max_output_bytes
     _check_range("max_output_bytes", kept_bytes, 1, MAX_OUTPUT_BYTES)
-    timeout_ms = _span_ms("timeout", options.timeout)
+    timeout_ms = _timeout_ms(options.timeout)
     grace_ms = _span_ms("grace", options.grace, least_ms=0)
     return CommandSpec(
         command_type=command_type,
@@ -69,6 +72,7 @@ def build_spec(
         queue_for_ms=_span_ms("queue_for", options.queue_for),
         retry=Retry(max_attempts=retry.max_attempts, backoff_ms=retry.backoff_ms),
         max_output_bytes=kept_bytes,
+        depends_on=_dependencies(options.depends_on),
     )
 
 
@@ -80,6 +84,23 @@ def payload_bytes(payload: Raw | UnsetType) -> bytes:
 def shell_payload(content: str) -> bytes:
     """`content`: what `/bin/sh -c` is to run."""
     return msgspec.json.encode({"command": content})
+
+
+def check_command_type(command_type: str, field: str) -> None:
+    """Raises InvalidInput naming `field`."""
+    if not _COMMAND_TYPE.match(command_type):
+        raise InvalidInput(f"{field}: expected 1 to 64 of A-Z a-z 0-9 _ . -", field=field, value=command_type)
+
+
+def _timeout_ms(timeout: Seconds | Preset | None) -> int | None:
+    return TIMEOUT_PRESETS_MS[timeout] if isinstance(timeout, str) else _span_ms("timeout", timeout)
+
+
+def _dependencies(ids: list[str]) -> tuple[str, ...]:
+    """Each once, in canonical text. Whether there are such commands is for the store to say."""
+    if len(ids) > MAX_DEPENDENCIES:
+        raise InvalidInput(f"depends_on: {len(ids)} ids, limit {MAX_DEPENDENCIES}", field="depends_on")
+    return tuple(dict.fromkeys(check_uuid(one, f"depends_on[{index}]") for index, one in enumerate(ids)))
 
 
 def _span_ms(field: str, seconds: Seconds | None, *, least_ms: int = 1) -> int | None:
@@ -101,10 +122,7 @@ def _check_range(field: str, value: int, least: int, most: int) -> None:
 
 
 def _check_payload(command_type: str, payload: bytes) -> None:
-    if not _COMMAND_TYPE.match(command_type):
-        raise InvalidInput(
-            "command_type: expected 1 to 64 of A-Z a-z 0-9 _ . -", field="command_type", value=command_type
-        )
+    check_command_type(command_type, "command_type")
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(
             f"payload: {len(payload)} bytes, limit {MAX_PAYLOAD_BYTES}", field="payload", value=len(payload)

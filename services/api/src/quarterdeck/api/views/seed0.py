@@ -74,6 +74,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     signal: int | None = None
     priority: int = PRIORITY_DEFAULT
     batch_id: str | None = None
+    depends_on: tuple[str, ...] = ()
+    cached_from: str | None = None
+    """The command whose answer this one was given."""
     via: str | None = None
     accepted_at: str | None = None
     started_at: str | None = None
@@ -133,6 +136,8 @@ def command(view: CommandView) -> Command:
         signal=view.signal,
         priority=view.spec.priority,
         batch_id=view.batch_id,
+        depends_on=view.spec.depends_on,
+        cached_from=view.cached_from,
         via=view.via,
         accepted_at=maybe_rfc3339(view.accepted_at_ms),
         started_at=maybe_rfc3339(view.started_at_ms),

@@ -8,6 +8,7 @@ local fields = request[5]
 fields.state, fields.version, fields.terminate_requested, fields.updated_at_ms = 'PENDING', 1, 0, at
 write_hash(key_batch(id), fields)
 redis.call('HSET', key_counts(id), 'pending', request[4])
+redis.call('HSET', key_unborn(), id, request[4])
 redis.call('ZADD', key_index_batches(tenant), 0, id)
 for part, payload in ipairs(request[6]) do
   emit({type = 'batch.created', tenant = tenant, aggregate_id = id, version = 1, part = part - 1, at_ms = at,

@@ -8,7 +8,9 @@ take_in(id, tenant, agent_id, at, request[6], request[7])
 local ending = request[10]
 if ending then
   local c = read_command(id)
-  note(move(id, c, 1, ending[3], ending[4], ending[5], 0), id, c)
+  -- An answer from before is the one success of a command that was never sent.
+  local step = ending[3] == 'succeeded' and enter(id, c, ending[3], ending[4], ending[5], 0)
+  note(step or move(id, c, 1, ending[3], ending[4], ending[5], 0), id, c)
 else
   keep_messages(request[8])
   note(5, id)

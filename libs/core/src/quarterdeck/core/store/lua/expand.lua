@@ -5,7 +5,7 @@ if redis.call('EXISTS', key_batch(batch_id)) == 0 then
   for _, child in ipairs(request[5]) do note(2, child[1]) end
   return answer()
 end
-local stop = stopping(batch_id)
+local stop, born = stopping(batch_id), 0
 for _, child in ipairs(request[5]) do
   local id, agent_id, guest = child[1], child[2], some(child[3])
   local c = read_command(id)
@@ -21,6 +21,7 @@ for _, child in ipairs(request[5]) do
                     updated_at_ms = now}
     for name, value in pairs(shared) do fields[name] = value end
     write_hash(key_command(id), fields)
+    born = born + 1
     redis.call('ZADD', key_index_commands(tenant), 0, id)
     redis.call('ZADD', key_index_agent(tenant, agent_id), 0, id)
     c = {tenant = tenant, batch_id = batch_id, agent_id = agent_id, guest = guest, state = 'pending', attempt = 1,
@@ -38,5 +39,6 @@ for _, child in ipairs(request[5]) do
     end
   end
 end
+if born > 0 then give_birth(batch_id, born) end
 settle_batches()
 return answer()

@@ -292,6 +292,11 @@ local function batch_end(counts, total, stop)
   return 'COMPLETED_WITH_ERRORS'
 end
 
+-- Children of a batch that no chunk has created yet are in flight as those that exist.
+local function give_birth(batch_id, how_many)
+  if redis.call('HINCRBY', key_unborn(), batch_id, -how_many) <= 0 then redis.call('HDEL', key_unborn(), batch_id) end
+end
+
 local function write_counts(batch_id, delta)
   for state, n in pairs(delta) do
     if n ~= 0 then redis.call('HINCRBY', key_counts(batch_id), state, n) end
@@ -308,6 +313,7 @@ local function settle_batches()
       local stop, state, type = v[2] == '1', v[1], 'batch.progressed'
       if ended == total then
         state, type = batch_end(counts, total, stop), 'batch.completed'
+        redis.call('HDEL', key_unborn(), batch_id)
         redis.call('HSET', key, 'completed_at_ms', now)
         redis.call('EXPIRE', key, BATCH_TTL_S)
         redis.call('EXPIRE', key_counts(batch_id), BATCH_TTL_S)

@@ -7,6 +7,7 @@ for _, item in ipairs(request[2]) do
     write_hash(key_batch(id), fields)
     redis.call('DEL', key_counts(id))
     redis.call('HSET', key_counts(id), 'pending', item[3])
+    redis.call('HSET', key_unborn(), id, item[3])
     redis.call('ZADD', key_index_batches(tenant), 0, id)
   end
   remember(item[5], id)
@@ -24,6 +25,7 @@ for _, item in ipairs(request[3]) do
     if BATCH_RANK[state] > BATCH_RANK[v[1]] then redis.call('HSET', key, 'state', state) end
     if BATCH_TERMINAL[state] and not BATCH_TERMINAL[v[1]] then
       redis.call('HSET', key, 'completed_at_ms', at)
+      redis.call('HDEL', key_unborn(), id)
       expire_from(at, BATCH_TTL_S * 1000, key, v[3] .. '///' .. id)
       redis.call('PEXPIRE', key_counts(id), redis.call('PTTL', key))
     end

@@ -7,6 +7,7 @@ local function born(id, tenant, agent_id, birth)
   birth.agent_id, birth.tenant = agent_id, tenant
   birth.state, birth.attempt, birth.version = 'pending', 1, 1
   write_hash(key_command(id), birth)
+  if birth.batch_id then give_birth(birth.batch_id, 1) end
   redis.call('ZADD', key_index_commands(tenant), 0, id)
   redis.call('ZADD', key_index_agent(tenant, agent_id), 0, id)
   redis.call('ZADD', key_index_state(tenant, 'pending'), 0, id)
