@@ -30,6 +30,7 @@ from quarterdeck.core.registry import LinkRoster, Registry
 from quarterdeck.core.registry.keys import gateway_key, link_key
 from quarterdeck.core.store import Amendment, CommandView, NewBatch, NewCommand, Store, StoreSettings
 from quarterdeck.dispatcher.attention import Attention
+from quarterdeck.dispatcher.crew import Crew
 from quarterdeck.dispatcher.intake import Intake, lane_consumer
 from quarterdeck.testing.eventually import eventually
 
@@ -78,8 +79,9 @@ class Plane:
         self.relay = Relay(bus, store)
         self.registry = Registry(bus)
         self.roster = LinkRoster(self.registry, self.clock)
-        self.intake = Intake(bus, store, self.relay, self.clock, self.roster.find)
-        self.attention = Attention(bus, store, self.relay, self.clock, self.roster.find)
+        self.crew = Crew(self.registry, self.roster.find)
+        self.intake = Intake(bus, store, self.relay, self.clock, self.crew.find)
+        self.attention = Attention(bus, store, self.relay, self.clock, self.crew.find)
         self.reports = Reports(bus, store, self.relay, self.clock)
         self.aggregating: asyncio.Task[None] | None = None
 
@@ -214,7 +216,9 @@ async def running_plane(nats_url: str, redis_url: str) -> AsyncIterator[Plane]:
     store = Store(StoreSettings(url=redis_url))
     await store.initialise()
     plane = Plane(bus, store)
-    plane.roster.on_link(plane.attention.agent_connected)
+    plane.crew.on_able(plane.attention.agent_connected)
+    plane.roster.on_link(plane.crew.agent_connected)
+    await plane.registry.agents.watch()
     await plane.roster.start()
     stopping = asyncio.Event()
     plane.aggregating = asyncio.create_task(bus.consume(REPORTS, plane.reports.take, stopping))

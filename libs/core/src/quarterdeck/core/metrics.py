@@ -110,6 +110,33 @@ REPORTS_STALE: Final = Counter(
     "reports_stale_total", "Reports behind the stored state; they changed nothing.", registry=REGISTRY
 )
 
+# Sessions, for S3-14.
+
+SESSION_LATENCY: Final = Histogram(
+    "session_command_latency_seconds",
+    "From a session's command received until it is stored and told, or refused.",
+    buckets=_LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+SESSION_TRANSACTION: Final = Histogram(
+    "session_transaction_seconds",
+    "The act that writes command, event, outbox entry and round.",
+    buckets=_LATENCY_BUCKETS_S,
+    registry=REGISTRY,
+)
+SESSION_IDEMPOTENCY: Final = Counter(
+    "session_idempotency_checks_total",
+    "Requests by what stood for them: an earlier one's `key`, a `pending` command, or `none`.",
+    ["hit"],
+    registry=REGISTRY,
+)
+SESSION_ERRORS: Final = Counter(
+    "session_errors_total",
+    "Requests refused: access, validation, concurrency or storage.",
+    ["kind"],
+    registry=REGISTRY,
+)
+
 # HTTP and watchers.
 
 HTTP_REQUESTS: Final = Counter(

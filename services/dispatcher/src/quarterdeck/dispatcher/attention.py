@@ -15,6 +15,7 @@ from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import Unavailable
 from quarterdeck.contracts.limits import SETTLE_MS
 from quarterdeck.contracts.orders import TerminateItem
+from quarterdeck.contracts.sessions import ANY_AGENT
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.bus import Bus
@@ -34,6 +35,7 @@ from quarterdeck.dispatcher.handlers import (
     link_fields,
     move_of,
     new_handover,
+    sought,
     unreachable_fields,
 )
 from quarterdeck.dispatcher.reading import Reading
@@ -67,9 +69,9 @@ class Attention:
         await self._attend([one for one in due if not one.overdue])
         return len(due) + len(ended.outcomes)
 
-    def agent_connected(self, tenant: str, agent_id: str) -> None:
-        """To be called for every new link; `follow_links` does the work."""
-        self._back.add((tenant, agent_id))
+    def agent_connected(self, tenant: str, name: str) -> None:
+        """To be called for every new link, by agent and by all that it can do; `follow_links` does the work."""
+        self._back.add((tenant, name))
         self._somebody_back.set()
 
     async def follow_links(self) -> None:
@@ -124,7 +126,7 @@ class Attention:
         resting: list[str] = []
         for one in due:
             spec = specs[one.command_id]
-            link = self._find(one.tenant, one.agent_id)
+            link = self._find(one.tenant, sought(ANY_AGENT if one.session_id else one.agent_id, spec))
             standing = standings.get(one.command_id, MET)
             held = hold(standing, spec, created_at_ms=one.created_at_ms, now_ms=now_ms)
             decision = decide_again(one, spec, link, held, now_ms=now_ms, handover=name)
@@ -135,7 +137,7 @@ class Attention:
             moves.append(move_of(one.command_id, one.attempt, decision, now_ms))
             if isinstance(link, Found):
                 deliver_by_ms = decision.fields.get("deliver_by_ms", one.deliver_by_ms)
-                handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
+                handover = Handover(one.command_id, link.record.agent_id, one.guest, one.attempt, link)
                 handovers[one.command_id] = (envelope_of_due(one, spec, deliver_by_ms), handover)
         await self._look_again(resting, 1_000)
         if not moves:

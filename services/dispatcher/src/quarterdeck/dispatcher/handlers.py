@@ -10,13 +10,14 @@ import msgspec
 from quarterdeck.contracts import codec
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.orders import DispatchChunk, DispatchItem, GatewayOrder, GatewayOrders
+from quarterdeck.contracts.sessions import ANY_AGENT, whoever_can
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core.registry import Found, Gone, Recently
 from quarterdeck.core.store import Child, Due, Move, deliver_by
 
 Link = Found | Recently | Gone
 Find = Callable[[str, str], Link]
-"""(tenant, agent_id) → its link, or how long it has had none."""
+"""(tenant, agent_id or a name of `whoever_can`) → its link, or how long it has had none."""
 
 _CLOCK_GRAIN_MS: Final = 50
 """Single commands that were created within this much travel in one order message, where their timeout runs already."""
@@ -73,6 +74,8 @@ def decide(
         # Whatever it waited for is no reason of its end.
         waited = {"reason": ""} if spec.depends_on else {}
         sent = {"sent_at_ms": now_ms, "unproved": f"{handover} ", **waited, **link_fields(link)}
+        if link.record.agent_id != agent_id:
+            sent["agent_id"] = link.record.agent_id  # it was for whoever can do it
         return Decision(CommandState.SENT, sent)
     if isinstance(link, Recently):
         return Decision(CommandState.PENDING, {}, min(link.settles_in_ms, 1_000))
@@ -93,6 +96,11 @@ def decide_again(
     if decision.to in {CommandState.PENDING, one.state}:
         return None
     return sent_late(decision, spec, now_ms) if one.state is CommandState.WAITING else decision
+
+
+def sought(agent_id: str, spec: CommandSpec) -> str:
+    """The name to find a link by: the agent's, or that of all who can do it when the command names none."""
+    return whoever_can(spec.command_type) if agent_id == ANY_AGENT else agent_id
 
 
 def link_fields(link: Found) -> dict[str, Any]:

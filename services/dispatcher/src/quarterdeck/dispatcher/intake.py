@@ -17,6 +17,7 @@ from quarterdeck.contracts.orders import (
     TerminateRequest,
     WakeRequest,
 )
+from quarterdeck.contracts.sessions import ANY_AGENT
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import failpoints
 from quarterdeck.core.accounting import count_ends
@@ -38,6 +39,7 @@ from quarterdeck.dispatcher.handlers import (
     group_chunks,
     move_of,
     new_handover,
+    sought,
 )
 from quarterdeck.dispatcher.stopping import Stopping
 
@@ -91,7 +93,7 @@ class Intake:
         """Writes where each command goes, then hands over those that became `sent`."""
         now_ms = self._clock.now_ms()
         handover = new_handover()
-        links = [self._find(envelope.tenant, item.agent_id) for item in items]
+        links = [self._find(envelope.tenant, sought(item.agent_id, envelope.spec)) for item in items]
         held = await self._held(envelope, items, now_ms)
         decisions = [
             held
@@ -109,6 +111,7 @@ class Intake:
         failpoints.reach("dispatcher.after_sent")
         count_ends(outcomes, now_ms)
         handovers, again = self._sort(items, links, outcomes)
+        again += self._found_meanwhile(envelope, items, outcomes)
         await asyncio.gather(
             self._relay.publish(entries, subject_id=envelope.batch_id or items[0].command_id),
             self._delivery.hand_over(envelope, handovers, handover),
@@ -151,6 +154,19 @@ class Intake:
             )
         return written.outcomes, written.entries
 
+    def _found_meanwhile(
+        self, envelope: Envelope, items: Sequence[DispatchItem], outcomes: Sequence[Outcome]
+    ) -> list[str]:
+        """What began to wait for whoever can do it, when somebody came between the look and the write."""
+        name = sought(ANY_AGENT, envelope.spec)
+        return [
+            item.command_id
+            for item, outcome in zip(items, outcomes, strict=True)
+            if item.agent_id == ANY_AGENT
+            and outcome.state is CommandState.WAITING
+            and isinstance(self._find(envelope.tenant, name), Found)
+        ]
+
     @staticmethod
     def _sort(
         items: Sequence[DispatchItem], links: Sequence[Link], outcomes: Sequence[Outcome]
@@ -162,7 +178,8 @@ class Intake:
             if outcome.state is not CommandState.SENT:
                 continue
             if outcome.verdict in {Verdict.APPLIED, Verdict.CREATED} and isinstance(link, Found):
-                handovers.append(Handover(item.command_id, item.agent_id, item.guest, outcome.attempt, link))
+                agent_id = link.record.agent_id
+                handovers.append(Handover(item.command_id, agent_id, item.guest, outcome.attempt, link))
             else:
                 again.append(item.command_id)
         return handovers, again

@@ -10,6 +10,7 @@ from quarterdeck.core.registry import LinkRoster
 from quarterdeck.core.runtime import ServiceContext, every
 from quarterdeck.core.store.keys import all_shards
 from quarterdeck.dispatcher.attention import Attention
+from quarterdeck.dispatcher.crew import Crew
 from quarterdeck.dispatcher.intake import Intake, lane_consumer
 from quarterdeck.dispatcher.settings import DispatcherSettings
 
@@ -23,9 +24,12 @@ class Dispatcher:
     async def run(self, ctx: ServiceContext) -> None:
         relay = Relay(ctx.bus, ctx.store)
         roster = LinkRoster(ctx.registry, ctx.clock)
-        intake = Intake(ctx.bus, ctx.store, relay, ctx.clock, roster.find)
-        attention = Attention(ctx.bus, ctx.store, relay, ctx.clock, roster.find)
-        roster.on_link(attention.agent_connected)
+        crew = Crew(ctx.registry, roster.find)
+        intake = Intake(ctx.bus, ctx.store, relay, ctx.clock, crew.find)
+        attention = Attention(ctx.bus, ctx.store, relay, ctx.clock, crew.find)
+        crew.on_able(attention.agent_connected)
+        roster.on_link(crew.agent_connected)
+        await ctx.registry.agents.watch()
         await roster.start()
         settings, stopping = self._settings, ctx.stopping
         ctx.tasks.spawn(StateKeeper(ctx.bus, ctx.store, ctx.clock).run(), "keep-state")

@@ -70,6 +70,8 @@ class Enqueued(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     command_id: str
     """Empty for CONFLICT and GONE."""
+    round: int
+    """Its number in the session; 0 for CONFLICT and GONE."""
     entries: list[OutboxEntry]
     """To be published before anybody hears of the command; of an earlier one, those that its writer left."""
 
@@ -107,12 +109,15 @@ class Sessions:
         )
         shard = shard_of(new.session_id)
         answer = await self._runner.run("enqueue", shard, request)
-        how, command_id = answer[2]
+        how, command_id, number = answer[2]
         standing = Standing(how.decode())
         if command_id.decode() == new.command_id:  # a repeated try finds what the first one wrote
             standing = Standing.NEW
         return Enqueued(
-            standing=standing, command_id=command_id.decode(), entries=written(shard, answer).entries
+            standing=standing,
+            command_id=command_id.decode(),
+            round=number,
+            entries=written(shard, answer).entries,
         )
 
     async def session(self, tenant: str, session_id: str) -> SessionView | None:

@@ -1,11 +1,11 @@
 -- A session's command taken in: command, round, their events and outbox entries in one act, or nothing.
 -- request = {session_id, tenant, id, at, fields, payload of command.accepted, payload of session.round_created,
 --            messages, idempotency}
--- Extra answer: {how, command id}; how is new, key, pending (one of the session has not ended), conflict or gone.
+-- Extra answer: {how, command id, round}; how is new, key, pending (one of the session has not ended), conflict or gone.
 local session_id, tenant, id, at = request[1], request[2], request[3], request[4]
 local session, rounds = key_session(session_id), key_rounds(session_id)
 local v = redis.call('HMGET', session, 'tenant', 'version')
-if v[1] ~= tenant then return answer({'gone', ''}) end
+if v[1] ~= tenant then return answer({'gone', '', 0}) end
 
 -- The command that stands for this request, with those of its messages whose writer did not get to tell them.
 local function stands(how, known)
@@ -15,11 +15,11 @@ local function stands(how, known)
       entries[#entries + 1] = {entry[1], f[2], f[4], f[6], f[8]}
     end
   end
-  return answer({how, known})
+  return answer({how, known, tonumber(redis.call('ZSCORE', rounds, known)) or 0})
 end
 
 local known = known_by(request[9])
-if known == 'conflict' then return answer({'conflict', ''}) end
+if known == 'conflict' then return answer({'conflict', '', 0}) end
 if known then return stands('key', known) end
 local newest = redis.call('ZREVRANGE', rounds, 0, 0)[1]
 local c = newest and read_command(newest)
@@ -42,4 +42,4 @@ local ids = {}
 for i, entry in ipairs(entries) do ids[i] = entry[1] end
 redis.call('HSET', key_command(id), 'outbox', table.concat(ids, ' '))
 note(5, id)
-return answer({'new', id})
+return answer({'new', id, round})
