@@ -272,7 +272,15 @@ async def test_handlers_run_over_a_real_link(gateway: StubGateway, start_agent: 
     result = await conversation.result(key)
 
     assert (result.end, result.result) == (pb.SUCCEEDED, b'{"success":true,"message":"Restarted"}')
-    assert set(conversation.hello.capabilities) == {"exec", "shell", "restart", "update_config"}
+    assert set(conversation.hello.capabilities) == {
+        "catalogue",
+        "exec",
+        "list_commands",
+        "list_namespaces",
+        "restart",
+        "shell",
+        "update_config",
+    }
 
 
 async def test_large_output_crosses_the_carrier_whole(gateway: StubGateway, start_agent: StartAgent) -> None:

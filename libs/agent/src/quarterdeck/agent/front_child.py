@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from quarterdeck.agent.backoff import FRONT_RESTART, Backoff
+from quarterdeck.agent.catalogue import Catalogue
 from quarterdeck.agent.errors import BadAgentSettings
 from quarterdeck.agent.front_launch import (
     EXIT_REFUSED,
@@ -146,7 +147,10 @@ class FrontChild:
     def _front_settings(self) -> AgentSettings:
         """Ours, without what the front has no business with. Makes the front user's directory."""
         settings = msgspec.structs.replace(
-            self._settings, environment={}, run_dir=self._settings.socket_dir.absolute()
+            self._settings,
+            environment={},
+            catalogue=Catalogue(),
+            run_dir=self._settings.socket_dir.absolute(),
         )
         if self._user is None:
             return settings

@@ -13,6 +13,7 @@ from typing import Final
 import platformdirs
 import structlog
 
+from quarterdeck.agent.catalogue import STANDARD, load_catalogue
 from quarterdeck.agent.errors import AgentRefused, BadAgentSettings
 from quarterdeck.agent.front_launch import EXIT_REFUSED, EXIT_USAGE
 from quarterdeck.agent.handlers import Handlers
@@ -92,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             environment=child_environment(dict(os.environ)),
             working_directory=options.working_directory,
             max_parallel=options.max_parallel,
+            catalogue=STANDARD if options.catalogue is None else load_catalogue(options.catalogue),
             role=Role.SINGLE if options.single else Role(options.role),
             run_dir=options.run_dir,
             front_user=options.front_user,
@@ -140,6 +142,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ca", type=Path, help="CA certificate (PEM); the join token carries one, too")
     parser.add_argument("--working-directory", default="/", help="where commands start that name none")
     parser.add_argument("--max-parallel", type=int, default=64)
+    parser.add_argument(
+        "--catalogue",
+        type=Path,
+        help="TOML file of the commands that it runs by name; a few looks without one",
+    )
     parser.add_argument(
         "--role",
         choices=(Role.AGENT, Role.EXECUTOR, Role.FRONT),

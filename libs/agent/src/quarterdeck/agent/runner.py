@@ -15,6 +15,7 @@ from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.executor_server import ExecutorServer
 from quarterdeck.agent.front_child import FrontChild, FrontUser
 from quarterdeck.agent.handlers import Handlers
+from quarterdeck.agent.inventory import register_inventory
 from quarterdeck.agent.ports import SharedProcess
 from quarterdeck.agent.settings import AgentSettings, Role
 
@@ -49,7 +50,7 @@ async def run_agent(
 
 async def _run_executor(settings: AgentSettings, handlers: Handlers | None, stopping: asyncio.Event) -> None:
     user = FrontUser.find(settings.front_user) if settings.front_user is not None else None
-    executor = Executor(settings.executor_settings(), handlers)
+    executor = _executor(settings, handlers)
     server = ExecutorServer(executor, settings.socket_dir, user.uid if user is not None else None)
     front = FrontChild(settings, user) if settings.role is Role.AGENT else None
     await executor.start()
@@ -72,7 +73,7 @@ async def _run_executor(settings: AgentSettings, handlers: Handlers | None, stop
 async def _run_single(settings: AgentSettings, handlers: Handlers | None, stopping: asyncio.Event) -> None:
     from quarterdeck.agent.front_process import LEAVE_TIMEOUT_S, build_front
 
-    executor = Executor(settings.executor_settings(), handlers)
+    executor = _executor(settings, handlers)
     front = build_front(settings, SharedProcess(executor))
     await executor.start()
     log.info("agent.started", agent_id=settings.agent_id, role=settings.role)
@@ -91,6 +92,12 @@ async def _run_single(settings: AgentSettings, handlers: Handlers | None, stoppi
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     log.info("agent.stopped", agent_id=settings.agent_id)
+
+
+def _executor(settings: AgentSettings, handlers: Handlers | None) -> Executor:
+    known = handlers or Handlers()
+    register_inventory(known, settings.catalogue)
+    return Executor(settings.executor_settings(), known)
 
 
 async def _until_stopped(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from quarterdeck.agent.catalogue import STANDARD, Catalogue
 from quarterdeck.agent.errors import BadAgentSettings
 from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.links import Carrier
@@ -85,6 +86,8 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The same for all commands."""
     disk_reserve_bytes: int = 64 * 1024 * 1024
     """With less than this free below journal_dir, orders are rejected as `spool_full`: what runs needs the room."""
+    catalogue: Catalogue = Catalogue()
+    """Commands that it runs by name."""
     repeat_reports_s: float = 15.0
     """A report that is unacknowledged for this long is sent again on the same link."""
 
@@ -107,6 +110,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     working_directory: str = "/"
     max_parallel: int = 64
+    catalogue: Catalogue = STANDARD
+    """Commands that it runs by name, from a file (catalogue.py) or the standard ones."""
     stop_grace_s: float = 10.0
     """How long running commands and their last reports may take when the agent is told to stop."""
     role: Role = Role.AGENT
@@ -133,6 +138,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
             environment=self.environment,
             working_directory=self.working_directory,
             max_parallel=self.max_parallel,
+            catalogue=self.catalogue,
         )
 
 

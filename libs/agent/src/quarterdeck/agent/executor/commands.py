@@ -104,8 +104,13 @@ class Commands:
         """An order that an executor before us had received, and never started."""
         if self._journal.cancelled(entry.key):
             self._reporter.result(entry, Outcome(end=pb.TERMINATED), traceparent=order.traceparent)
+            return
+        try:
+            work = read_order(order, self._settings.catalogue)
+        except OrderRefused as refusal:  # it was readable when it came, with the catalogue of then
+            self._reporter.rejected(entry, refusal.reason, refusal.error)
         else:
-            self._admit(entry, read_order(order))  # was readable when it was received
+            self._admit(entry, work)
 
     def _take(self, order: pb.Order) -> WorkOrder:
         if self._stopping:
@@ -114,7 +119,7 @@ class Commands:
             raise OrderRefused(RejectReason.OVERLOADED, "too many commands are waiting on this agent")
         if self._tools.disk.short:
             raise OrderRefused(RejectReason.SPOOL_FULL, "the disk of this agent is nearly full")
-        return read_order(order)
+        return read_order(order, self._settings.catalogue)
 
     def _admit(self, entry: Entry, work: WorkOrder) -> None:
         self._waiting[entry.key] = _Waiting(entry, work)

@@ -3,8 +3,11 @@
 import msgspec
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from quarterdeck.agent.catalogue import Catalogue
+from quarterdeck.agent.executor import shell
 from quarterdeck.agent.executor.journal.entries import CommandKey
-from quarterdeck.agent.executor.shell import EXEC, SHELL, InvalidPayload, Plan, plan_for
+from quarterdeck.agent.executor.shell import InvalidPayload, Plan
+from quarterdeck.contracts import agent_calls
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason
 
@@ -41,8 +44,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What it holds while it waits."""
 
 
-def read_order(order: pb.Order) -> WorkOrder:
-    """Raises OrderRefused."""
+def read_order(order: pb.Order, catalogue: Catalogue) -> WorkOrder:
+    """`catalogue`: what this agent runs by name. Raises OrderRefused."""
     if order.guest:
         raise OrderRefused(RejectReason.GUEST_UNSUPPORTED, f"this agent has no guest {order.guest}")
     try:
@@ -51,12 +54,10 @@ def read_order(order: pb.Order) -> WorkOrder:
         raise OrderRefused(
             RejectReason.INVALID_PAYLOAD, "invalid payload: the spec does not decode"
         ) from None
-    plan: Plan | None = None
-    if spec.command_type in (SHELL, EXEC):
-        try:
-            plan = plan_for(spec.command_type, spec.payload)
-        except InvalidPayload as error:
-            raise OrderRefused(RejectReason.INVALID_PAYLOAD, error.message) from None
+    try:
+        plan = _plan(spec, catalogue)
+    except InvalidPayload as error:
+        raise OrderRefused(RejectReason.INVALID_PAYLOAD, error.message) from None
     return WorkOrder(
         key=CommandKey(order.command_id, order.attempt),
         command_type=spec.command_type,
@@ -73,6 +74,17 @@ def read_order(order: pb.Order) -> WorkOrder:
         traceparent=order.traceparent,
         size_bytes=len(order.spec),
     )
+
+
+def _plan(spec: pb.CommandSpec, catalogue: Catalogue) -> Plan | None:
+    """None: a handler's command. Raises InvalidPayload."""
+    match spec.command_type:
+        case agent_calls.CATALOGUE if catalogue.commands:
+            return catalogue.plan_for(spec.payload)
+        case shell.SHELL | shell.EXEC:
+            return shell.plan_for(spec.command_type, spec.payload)
+        case _:
+            return None
 
 
 def _seconds(milliseconds: int) -> float | None:

@@ -28,6 +28,7 @@ from quarterdeck.agent.executor.spool import Spools, SpoolSettings
 from quarterdeck.agent.executor.watcher import Watcher
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.settings import ExecutorSettings
+from quarterdeck.contracts.agent_calls import CATALOGUE
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.contracts.links import Epoch
 from quarterdeck.core.clock import Clock, SystemClock
@@ -195,7 +196,8 @@ class Executor:
         self._outlet.start(welcome.window_bytes)
 
     def _command_types(self) -> list[str]:
-        return sorted({SHELL, EXEC, *self._handlers.command_types})
+        by_name = {CATALOGUE} if self._settings.catalogue.commands else set()
+        return sorted({SHELL, EXEC, *by_name, *self._handlers.command_types})
 
     def _inventory(self, request: pb.InventoryRequest) -> None:
         reply = pb.InventoryReply(request_id=request.request_id)
