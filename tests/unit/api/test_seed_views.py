@@ -40,6 +40,16 @@ def test_every_state_has_a_status_in_both_seeds() -> None:
         assert task(view, str).status == STATUS_OF[state]
 
 
+def test_wire_of_a_command_is_told_in_both_seeds() -> None:
+    """S1-28: carrier and dialect, once it was sent."""
+    unsent, sent = with_(), with_(via="grpc/deepflow")
+
+    assert (seed0.command(unsent).via, task(unsent, str).via) == (None, None)
+    shown = {"carrier": "grpc", "dialect": "deepflow"}
+    assert msgspec.to_builtins(seed0.command(sent).via) == shown
+    assert msgspec.to_builtins(task(sent, str).via) == shown
+
+
 def test_what_ran_out_of_time_without_proof_is_a_timeout_for_seed_0() -> None:
     """S0-19"""
     view = with_(state=CommandState.OUTCOME_UNKNOWN, reason="deadline")

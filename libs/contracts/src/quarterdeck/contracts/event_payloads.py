@@ -75,6 +75,7 @@ class CommandMoved(_OfCommand, frozen=True, kw_only=True):
     cached_from: str | None = None
     """The command whose answer this one was given instead of being sent."""
     via: str | None = None
+    """The wire that it took, as `links.Via` writes it."""
     gateway_id: str | None = None
     sent_at_ms: int | None = None
     accepted_at_ms: int | None = None

@@ -1,8 +1,11 @@
 """Links: one live connection of one agent to one gateway, fenced by its epoch."""
 
 from enum import StrEnum
+from typing import Self
 
 import msgspec
+
+_NATIVE = "native"
 
 
 class Carrier(StrEnum):
@@ -43,11 +46,34 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     agent_id: str
     gateway_id: str
     carrier: Carrier
-    dialect: str = "native"
+    dialect: str = _NATIVE
     since_ms: int
     ended_at_ms: int | None = None
     """Set when the link ended; the record stays, so that `gone for how long` can be answered."""
     end: LinkEnd | None = None
+
+    @property
+    def via(self) -> "Via":
+        return Via(str(self.carrier), self.dialect)
+
+
+class Via(msgspec.Struct, frozen=True):
+    """The wire that a command took.
+
+    Recorded as text: `grpc` is the carrier of our own protocol, `grpc/agent_service` that of another's.
+    """
+
+    carrier: str
+    dialect: str = _NATIVE
+
+    def __str__(self) -> str:
+        return self.carrier if self.dialect == _NATIVE else f"{self.carrier}/{self.dialect}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Of the recorded text. Any text is one: what is recorded may come from a newer release."""
+        carrier, _, dialect = text.partition("/")
+        return cls(carrier, dialect or _NATIVE)
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_lease/1"):

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from quarterdeck.contracts.events import rfc3339
+from quarterdeck.contracts.links import Via
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.core.store import BatchView, CommandView, StreamView
 from quarterdeck.web.fates import error_message
@@ -48,6 +49,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Printed beyond `max_output_bytes`, and dropped."""
     stderr_truncated_bytes: int
     error_message: str | None
+    via: Via | None
+    """The wire that it took to its agent; null while it was not sent."""
     created_at: str
     updated_at: str
 
@@ -81,6 +84,7 @@ def task(view: CommandView, name_of: NameOf) -> Task:
         stdout_truncated_bytes=view.stdout.truncated_bytes,
         stderr_truncated_bytes=view.stderr.truncated_bytes,
         error_message=error_message(view),
+        via=None if view.via is None else Via.parse(view.via),
         created_at=rfc3339(view.created_at_ms),
         updated_at=rfc3339(view.updated_at_ms),
     )

@@ -105,7 +105,7 @@ def sought(agent_id: str, spec: CommandSpec) -> str:
 
 def link_fields(link: Found) -> dict[str, Any]:
     """What is recorded of the link that a command goes out on."""
-    return {"gateway_id": link.gateway_id, "via": str(link.record.carrier), "epoch": str(link.epoch)}
+    return {"gateway_id": link.gateway_id, "via": str(link.record.via), "epoch": str(link.epoch)}
 
 
 def unreachable_fields(agent_id: str, now_ms: int) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class CommandView(msgspec.Struct, frozen=True, kw_only=True):
     guest: str | None = None
     batch_id: str | None = None
     via: str | None = None
+    """The wire that it took, as `links.Via` writes it."""
     gateway_id: str | None = None
     cached_from: str | None = None
     """The command whose answer this one was given instead of being sent."""

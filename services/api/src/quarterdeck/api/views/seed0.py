@@ -14,6 +14,7 @@ from quarterdeck.api.views.times import maybe_rfc3339
 from quarterdeck.contracts.errors import InvalidInput
 from quarterdeck.contracts.events import rfc3339
 from quarterdeck.contracts.limits import PRIORITY_DEFAULT
+from quarterdeck.contracts.links import Via
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.core.store import CommandView, StreamView
 from quarterdeck.web.fates import error_of, ran_out
@@ -77,7 +78,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     depends_on: tuple[str, ...] = ()
     cached_from: str | None = None
     """The command whose answer this one was given."""
-    via: str | None = None
+    via: Via | None = None
+    """The wire that it took to its agent; absent while it was not sent."""
     accepted_at: str | None = None
     started_at: str | None = None
     stdout: Stream | None = None
@@ -138,7 +140,7 @@ def command(view: CommandView) -> Command:
         batch_id=view.batch_id,
         depends_on=view.spec.depends_on,
         cached_from=view.cached_from,
-        via=view.via,
+        via=None if view.via is None else Via.parse(view.via),
         accepted_at=maybe_rfc3339(view.accepted_at_ms),
         started_at=maybe_rfc3339(view.started_at_ms),
         stdout=_stream(view.stdout),
