@@ -10,7 +10,8 @@
 
     agent.run(settings)
 
-Shell and exec commands work beside the handlers. See handlers.py for what a handler may raise.
+Shell and exec commands work beside the handlers. With QuicflowSettings the same handlers run on the other wire, as a
+quicflow client, which has nothing beside them. See handlers.py for what a handler may raise.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from quarterdeck.agent.handlers import CannotExecute, FunctionHandler, HandlerContext, Handlers, Precheck
+from quarterdeck.agent.quicflow.run import run_client
+from quarterdeck.agent.quicflow.settings import QuicflowSettings
 from quarterdeck.agent.runner import run_agent
 from quarterdeck.agent.settings import AgentSettings
 
-__all__ = ["Agent", "AgentSettings", "CannotExecute", "HandlerContext", "Handlers"]
+__all__ = ["Agent", "AgentSettings", "CannotExecute", "HandlerContext", "Handlers", "QuicflowSettings"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -47,10 +50,15 @@ class Agent:
 
         return register
 
-    def run(self, settings: AgentSettings) -> None:
+    def run(self, settings: AgentSettings | QuicflowSettings) -> None:
         """Until SIGTERM or SIGINT. Raises AgentRefused, BadAgentSettings, InvalidJoinToken."""
         asyncio.run(self.serve(settings))
 
-    async def serve(self, settings: AgentSettings, stopping: asyncio.Event | None = None) -> None:
+    async def serve(
+        self, settings: AgentSettings | QuicflowSettings, stopping: asyncio.Event | None = None
+    ) -> None:
         """As `run`, inside a running loop; ends when `stopping` is set."""
-        await run_agent(settings, self.handlers, stopping)
+        if isinstance(settings, QuicflowSettings):
+            await run_client(settings, self.handlers, stopping)
+        else:
+            await run_agent(settings, self.handlers, stopping)

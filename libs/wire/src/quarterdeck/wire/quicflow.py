@@ -117,8 +117,9 @@ def response(answer: pb.AckMessage, client_id: str, at_ms: int) -> pb.DataMessag
     )
 
 
-def callback_event(msg_id: str, client_id: str, callback: CommandCallback, at_ms: int) -> pb.DataMessage:
-    body = CommandPayload(command_type=COMMAND_CALLBACK, payload=msgspec.Raw(msgspec.json.encode(callback)))
+def event(msg_id: str, client_id: str, command_type: str, payload: bytes, at_ms: int) -> pb.DataMessage:
+    """What a client tells by itself; nobody waits for an answer. `payload`: as in `command`."""
+    body = CommandPayload(command_type=command_type, payload=msgspec.Raw(payload or b"null"))
     return pb.DataMessage(
         msg_id=msg_id,
         sender_id=client_id,
@@ -127,6 +128,11 @@ def callback_event(msg_id: str, client_id: str, callback: CommandCallback, at_ms
         payload=msgspec.json.encode(body),
         timestamp=at_ms,
     )
+
+
+def callback_payload(callback: CommandCallback) -> bytes:
+    """The parameters of the event COMMAND_CALLBACK."""
+    return msgspec.json.encode(callback)
 
 
 # ---- Read; each raises DecodeError ----

@@ -14,9 +14,9 @@ class Dialer:
     async def __call__(self, address: ServerAddress) -> Connection:
         """A connection that is up, TLS verified. Raises ConnectionLost when it does not come up in time."""
         if address.carrier is Carrier.QUIC:
-            from quarterdeck.agent.carriers import quic
+            from quarterdeck.agent.carriers.quic import native
 
-            return await quic.connect(address, self._ca_pem)
+            return await native.connect(address, self._ca_pem)
         from quarterdeck.agent.carriers import grpc
 
         return await grpc.connect(address, self._ca_pem)

@@ -1,6 +1,4 @@
-"""The QUIC carrier: one connection, one bidirectional stream, frames behind their length.
-
-The only module of the agent that imports aioquic.
+"""Our own protocol over QUIC: one connection, one bidirectional stream, frames behind their length.
 
 The gateway opens the stream, because it speaks first (Challenge) and a stream exists for its peer only from its first
 byte on. aioquic takes whatever is written, however much is unsent already; so `send` waits here while more than a
@@ -8,7 +6,6 @@ watermark is unacknowledged. Received bytes are bounded by what a gateway may ha
 """
 
 import asyncio
-import socket
 from collections import deque
 from typing import Any, Final
 
@@ -17,16 +14,14 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StreamDataReceived, StreamReset
 
+from quarterdeck.agent.carriers.quic.handshake import IDLE_TIMEOUT_S, handshake
 from quarterdeck.agent.errors import ConnectionLost
 from quarterdeck.agent.settings import ServerAddress
 from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.wire.codes import ALPN
 from quarterdeck.wire.framing import FrameDecoder, encode
 
-_CONNECT_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 2.0
-_IDLE_TIMEOUT_S: Final = 20.0
-"""aioquic sends no stateless reset, so a gateway that died is noticed only by its silence."""
 _PING_INTERVAL_S: Final = 2.5
 """While nothing is heard: more often would cost a gateway of thousands of agents more than their heartbeats do."""
 _PROBE_INTERVAL_S: Final = 1.0
@@ -192,33 +187,9 @@ class QuicConnectionPort:
 async def connect(address: ServerAddress, ca_pem: bytes) -> QuicConnectionPort:
     """A connection after its handshake. Raises ConnectionLost when none comes about in time."""
     configuration = QuicConfiguration(
-        is_client=True, alpn_protocols=[ALPN], idle_timeout=_IDLE_TIMEOUT_S, server_name=address.host
+        is_client=True, alpn_protocols=[ALPN], idle_timeout=IDLE_TIMEOUT_S, server_name=address.host
     )
     configuration.load_verify_locations(cadata=ca_pem)
-    try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            protocol = await _handshake(address, configuration)
-    except TimeoutError:
-        raise ConnectionLost("timed out") from None
-    except OSError as error:  # no such host, unreachable network, handshake refused (ConnectionError)
-        raise ConnectionLost(f"{type(error).__name__} {error}".rstrip()) from error
-    return QuicConnectionPort(protocol, str(address))
-
-
-async def _handshake(address: ServerAddress, configuration: QuicConfiguration) -> _StreamProtocol:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-    family, _, _, _, remote = found[0]
-    transport, protocol = await loop.create_datagram_endpoint(
-        lambda: _StreamProtocol(QuicConnection(configuration=configuration)),
-        local_addr=("::" if family == socket.AF_INET6 else "0.0.0.0", 0),
-        family=family,
-    )
-    try:
-        protocol.connect(remote)
-        await protocol.wait_connected()
-    except BaseException:
-        transport.close()
-        raise
+    protocol = await handshake(address, configuration, _StreamProtocol)
     protocol.start_pings()
-    return protocol
+    return QuicConnectionPort(protocol, str(address))
