@@ -226,6 +226,33 @@ async def test_gateway_keeps_the_timeout_for_an_agent_that_does_not(field: Field
     assert await field.stored(command_id) == b"up\n"
 
 
+async def test_command_that_falls_silent_is_stopped(field: Field) -> None:
+    """S4-34: the protocol has no such limit, so the gateway keeps it."""
+    agent = await field.connected()
+
+    command_id = await field.order("echo up; sleep 60", no_output_timeout_ms=300)
+
+    result = await field.report(reports.Result, command_id)
+    assert (result.end, result.reason) == (CommandState.TIMED_OUT, "no_output")
+    assert agent.terminations == [command_id]
+    assert await field.stored(command_id) == b"up\n"
+
+
+async def test_commands_of_an_agent_run_side_by_side(field: Field, tmp_path: Path) -> None:
+    """S4-26, S0-31: each has its own process, and stopping one leaves the other."""
+    await field.connected()
+    waiting = await field.order(f"until test -e {tmp_path}/go; do sleep 0.05; done")
+    stopped = await field.order("echo up; sleep 60")
+    await field.report(reports.Started, stopped)
+
+    await field.terminate(stopped)
+    assert (await field.report(reports.Result, stopped)).end is CommandState.TERMINATED
+    opening = await field.order(f"touch {tmp_path}/go")
+
+    assert (await field.report(reports.Result, opening)).end is CommandState.SUCCEEDED
+    assert (await field.report(reports.Result, waiting)).end is CommandState.SUCCEEDED
+
+
 async def test_agent_that_does_not_stop_ends_nobodys_wait(field: Field) -> None:
     """S4-33: it ends here with what is not known, and late answers change nothing."""
     agent = await field.connected(immortal=True)

@@ -72,6 +72,7 @@ class Field:
         timeout_ms: int = 60_000,
         payload: dict[str, object] | None = None,
         command_type: str = "shell",
+        no_output_timeout_ms: int | None = None,
     ) -> str:
         """What a dispatcher does; the command's id."""
         agent_id, command_id = f"vps-{vps_db_id}", new_id()
@@ -84,6 +85,7 @@ class Field:
                 command_type=command_type,
                 payload=msgspec.json.encode(payload or {"command": line}),
                 grace_ms=200,
+                no_output_timeout_ms=no_output_timeout_ms,
             ),
             orders=(
                 GatewayOrder(

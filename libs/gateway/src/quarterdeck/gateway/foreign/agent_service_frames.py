@@ -66,8 +66,6 @@ def content_of(spec: native.CommandSpec, guest: str, facts: Mapping[str, str]) -
         raise NotCarried(f"this protocol carries {' and '.join(CAPABILITIES)} only")
     if spec.env:
         raise NotCarried("this protocol carries no environment")
-    if spec.no_output_timeout_ms:
-        raise NotCarried("this protocol carries no timeout for silence")
     try:
         payload = msgspec.json.decode(spec.payload, type=_Payload)
     except msgspec.MsgspecError as error:

@@ -3,7 +3,6 @@
 Owns the phase, and for each stream how much came and its digest. Pure. Called by `foreign.link`, read by dialects.
 """
 
-import asyncio
 import hashlib
 from enum import IntEnum
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 from quarterdeck.contracts.orders import GatewayOrder
 from quarterdeck.contracts.output import OutputStream
 from quarterdeck.contracts.states import CommandState
+from quarterdeck.gateway.foreign.deadlines import Deadlines
 from quarterdeck.gateway.send_queue import QueuedOrder
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
@@ -64,8 +64,8 @@ class ForeignCommand:
     """From the order to the stored result. Dialects read it; only the link changes it."""
 
     __slots__ = (
-        "deadline", "order", "phase", "queued", "report_seq", "spec", "started_at_ms", "stop", "stop_asked",
-        "streams", "wire_id", "written_at_s",
+        "deadlines", "order", "phase", "queued", "report_seq", "spec", "started_at_ms", "stop", "stop_asked",
+        "stop_reason", "streams", "wire_id", "written_at_s",
     )  # fmt: skip
 
     def __init__(self, queued: QueuedOrder, spec: pb.CommandSpec, report_seq: int) -> None:
@@ -82,9 +82,11 @@ class ForeignCommand:
         """Until the agent answered."""
         self.stop: CommandState | None = None
         """TERMINATED or TIMED_OUT, once its end is wanted."""
+        self.stop_reason = ""
+        """Which limit it was over, where that is why."""
         self.stop_asked = False
         """The agent was asked for it."""
-        self.deadline: asyncio.TimerHandle | None = None
+        self.deadlines: Deadlines | None = None
         limit_bytes = spec.max_output_bytes
         self.streams = {stream: ForeignStream(limit_bytes) for stream in OutputStream}
 

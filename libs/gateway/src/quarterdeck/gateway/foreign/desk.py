@@ -1,12 +1,13 @@
 """What a foreign agent said of its commands, turned into what the rest of the plane understands: output and reports.
 
-Owns the commands of one link that were written, their deadlines and their ends. Knows neither the wire nor the queue of
+Owns the commands of one link that were written, and their ends. Knows neither the wire nor the queue of
 orders. It outlives the connection until everything that was said is stored: nobody could say it again.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from quarterdeck.contracts.output import OutputStream
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import metrics
 from quarterdeck.gateway.foreign.command import ForeignCommand, Phase
+from quarterdeck.gateway.foreign.deadlines import Deadlines
 from quarterdeck.gateway.foreign.ends import Ends, Who
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_output import LinkOutput, OutputPorts
@@ -29,8 +31,6 @@ log = structlog.get_logger()
 
 _LOGGED_HEARTBEAT: Final = 20
 """Every 20th is logged. Source: S1-13."""
-_OWN_TIMEOUT_MS: Final = 1_000
-"""An agent that keeps the timeout itself is given this long to say so first."""
 _STREAMS: Final = {OutputStream.STDOUT: pb.STDOUT, OutputStream.STDERR: pb.STDERR}
 
 
@@ -88,9 +88,12 @@ class ForeignDesk:
         command.written_at_s = self._parts.clock.monotonic_s()
         self._commands[command.key] = self._by_id[command.command_id] = command
         self._output.carry(command.command_id, command.attempt, command.queued.sheet.batch_id)
-        if command.timeout_ms:
-            wait_s = (command.timeout_ms + _OWN_TIMEOUT_MS) / 1000
-            command.deadline = asyncio.get_running_loop().call_later(wait_s, self._timed_out, command)
+        command.deadlines = Deadlines(
+            command.timeout_ms,
+            command.spec.no_output_timeout_ms,
+            due=partial(self._timed_out, command),
+            held_back=lambda: not self._room.is_set(),
+        )
 
     def rejected(self, command: ForeignCommand, reason: RejectReason, text: str) -> None:
         """The plane hears that it will not run; nothing was written."""
@@ -148,6 +151,8 @@ class ForeignDesk:
             self.fenced("output after the result")
             return
         self.started(command)
+        if command.deadlines is not None:
+            command.deadlines.heard()
         offset = command.streams[stream].length
         kept = command.streams[stream].take(chunk)
         for start in range(0, len(kept), STORED_CHUNK_BYTES):
@@ -186,7 +191,7 @@ class ForeignDesk:
         self._note_response(command)
         if command.stop is not None and end in {CommandState.FAILED, CommandState.TERMINATED}:
             end = command.stop
-            reason = reason or (ResultReason.EXECUTION if end is CommandState.TIMED_OUT else "")
+            reason = reason or command.stop_reason
         self._end(command, end, reason=reason, error=error, exit_code=exit_code, result=result)
 
     def terminate_acked(self, command: ForeignCommand) -> None:
@@ -244,8 +249,8 @@ class ForeignDesk:
         exit_code: int | None = None,
         result: bytes = b"",
     ) -> None:
-        if command.deadline is not None:
-            command.deadline.cancel()
+        if command.deadlines is not None:
+            command.deadlines.cancel()
         command.phase = Phase.ENDED
         self._commands[command.key] = command
         self._by_id.pop(command.command_id, None)
@@ -271,6 +276,7 @@ class ForeignDesk:
             self._parts.metrics.response_s.observe(self._parts.clock.monotonic_s() - command.written_at_s)
             command.written_at_s = None
 
-    def _timed_out(self, command: ForeignCommand) -> None:
-        command.stop = command.stop or CommandState.TIMED_OUT
+    def _timed_out(self, command: ForeignCommand, reason: ResultReason) -> None:
+        if command.stop is None:
+            command.stop, command.stop_reason = CommandState.TIMED_OUT, reason
         self._stop(command)
