@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from quarterdeck.agent.executor.proc_table import read_stat
+from quarterdeck.contracts.ids import new_id
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation, Key
 
@@ -175,3 +176,32 @@ async def test_terminate_after_the_end_is_acknowledged_and_changes_nothing(
 
     assert before.end == pb.SUCCEEDED
     assert {result.end for result in link.of(key, pb.Result)} == {pb.SUCCEEDED}
+
+
+async def test_stop_of_an_order_that_never_came_says_so_however_often_it_is_asked(link: Conversation) -> None:
+    """I8 I1: the order was lost on the way; if it comes after all, it does nothing."""
+    key = (new_id(), 1)
+
+    await link.terminate(key)
+    await link.terminate(key)
+    await link.until(lambda: len(link.of(key, pb.TerminateAck)) == 2)
+
+    assert [ack.never_started for ack in link.of(key, pb.TerminateAck)] == [True, True]
+    await link.shell("touch started", key=key)
+    assert (await link.result(key)).end == pb.TERMINATED
+    assert link.of(key, pb.Started) == []
+
+
+async def test_stop_of_what_ran_does_not_say_that_it_never_started(link: Conversation) -> None:
+    """I3"""
+    key = await link.shell("true")
+    await link.result(key)
+    running = await link.shell("sleep 600")
+    await link.report(running, pb.Started)
+
+    await link.terminate(key)
+    await link.terminate(running)
+
+    for stopped in (key, running):
+        assert not (await link.report(stopped, pb.TerminateAck)).never_started
+    assert (await link.result(running)).end == pb.TERMINATED

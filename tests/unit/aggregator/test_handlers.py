@@ -80,6 +80,17 @@ def test_returned_and_stop_acknowledgement_move_nothing() -> None:
     assert stories == [Story("c1", 1, "a1", returned=["h1"], stop_acked=True)]
 
 
+def test_stop_of_what_never_reached_the_agent_is_its_end() -> None:
+    """I8 I1: nobody else will ever say how it ended."""
+    (story,) = read([TerminateAcked(at_ms=7, never_started=True, **_WHO)])  # type: ignore[arg-type]
+
+    move = move_of("t", story, WELL)
+
+    assert move is not None
+    assert move.to is CommandState.TERMINATED
+    assert move.fields == {"completed_at_ms": 7, "reason": "cancelled_before_start"}
+
+
 def test_digest_is_judged_only_where_both_sides_gave_one() -> None:
     """I4: complete means the agent's digest and the bus' agree."""
     digest = hashlib.sha256(b"x").digest()

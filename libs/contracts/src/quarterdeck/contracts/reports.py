@@ -59,6 +59,9 @@ class Returned(_Report, frozen=True, tag="returned"):
 class TerminateAcked(_Report, frozen=True, tag="terminate_acked"):
     """The agent will start nothing for this command any more."""
 
+    never_started: bool = False
+    """The order never reached the agent, and does nothing if it still comes: this is the command's end."""
+
 
 class Result(_Report, frozen=True, tag="result"):
     """The end, as the agent saw it. Published only after the bus stored all output before it."""

@@ -105,7 +105,13 @@ def report_of(message: SimpleReport, agent_id: str) -> reports.Report:
     if isinstance(message, pb.Started):
         return reports.Started(command_id=command_id, attempt=attempt, agent_id=agent_id, at_ms=at_ms)
     if isinstance(message, pb.TerminateAck):
-        return reports.TerminateAcked(command_id=command_id, attempt=attempt, agent_id=agent_id, at_ms=at_ms)
+        return reports.TerminateAcked(
+            command_id=command_id,
+            attempt=attempt,
+            agent_id=agent_id,
+            at_ms=at_ms,
+            never_started=message.never_started,
+        )
     return reports.Rejected(
         command_id=command_id,
         attempt=attempt,

@@ -112,6 +112,9 @@ def _tell(story: Story, report: Report) -> None:
             story.returned.append(report.handover)
         case TerminateAcked():
             story.stop_acked = True
+            if report.never_started:
+                story.reached(CommandState.TERMINATED, report.at_ms)
+                story.fields |= {"completed_at_ms": report.at_ms, "reason": "cancelled_before_start"}
 
 
 def _progress_fields(report: Progress) -> dict[str, Any]:

@@ -225,8 +225,11 @@ class Commands:
             if key in self._waiting:
                 self._withdraw(key, order, acknowledge=True)
             else:
+                unheard_of = entry is None and key not in self._runs and not self._journal.damaged
                 self._journal.cancel(key)
-                self._reporter.once_durable(partial(self._reporter.terminate_acknowledged, key))
+                self._reporter.once_durable(
+                    partial(self._reporter.terminate_acknowledged, key, never_started=unheard_of)
+                )
         except JournalUnwritable as error:
             # Unacknowledged, it comes again; until then nothing starts while this process lives.
             log.warning("executor.cancel_unrecorded", command_id=key.command_id, cause=error.message)

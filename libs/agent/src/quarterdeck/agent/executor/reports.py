@@ -80,12 +80,16 @@ class Reporter:
         self._journal.exited(entry, Exited(key, entry.batch_id, seq, message, stdout, stderr))
         self._end(entry, Report(seq, message, key, output=output, final=True))
 
-    def terminate_acknowledged(self, key: CommandKey) -> None:
-        """The cancel is in the journal for good."""
+    def terminate_acknowledged(self, key: CommandKey, *, never_started: bool = False) -> None:
+        """The cancel is in the journal for good. `never_started`: and nothing else is in it of this command."""
         seq = self._next_seq()
         message = pb.AgentMessage(
             terminate_ack=pb.TerminateAck(
-                report_seq=seq, command_id=key.command_id, attempt=key.attempt, at_ms=self._clock.now_ms()
+                report_seq=seq,
+                command_id=key.command_id,
+                attempt=key.attempt,
+                at_ms=self._clock.now_ms(),
+                never_started=never_started,
             )
         )
         self._outlet.report(Report(seq, message.SerializeToString(), key))

@@ -965,10 +965,13 @@ class TerminateAck(_message.Message):
     COMMAND_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     AT_MS_FIELD_NUMBER: _builtins.int
+    NEVER_STARTED_FIELD_NUMBER: _builtins.int
     report_seq: _builtins.int
     command_id: _builtins.str
     attempt: _builtins.int
     at_ms: _builtins.int
+    never_started: _builtins.bool
+    """the agent knows nothing of it: its order was lost on the way, and no Result follows"""
     def __init__(
         self,
         *,
@@ -976,10 +979,11 @@ class TerminateAck(_message.Message):
         command_id: _builtins.str = ...,
         attempt: _builtins.int = ...,
         at_ms: _builtins.int = ...,
+        never_started: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "attempt", b"attempt", "command_id", b"command_id", "report_seq", b"report_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "attempt", b"attempt", "command_id", b"command_id", "never_started", b"never_started", "report_seq", b"report_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
