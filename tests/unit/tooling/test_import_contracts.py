@@ -46,7 +46,7 @@ def _lint_imports(workspace: Path) -> str:
 
 
 def test_every_contract_breaks_on_its_forbidden_import(workspace_copy: Path) -> None:
-    """A contract that names a package wrongly would be kept for ever."""
+    """S4-32: the parts stay separate. A contract that names a package wrongly would be kept for ever."""
     for number, (package, line) in enumerate(FORBIDDEN.values()):
         bad_module = workspace_copy / package / f"bad_sample_{number}.py"
         bad_module.parent.mkdir(exist_ok=True)

@@ -36,6 +36,21 @@ def test_report_tells_what_is_missing_by_source() -> None:
     assert lines == ["S0: 1 of 2 named by a test", "    missing: S0-1", "S1: 1 of 1 named by a test"]
 
 
+def test_what_is_not_built_is_told_apart_from_what_is_missing() -> None:
+    """The document's table gives numbers and ranges."""
+    document = "- **S2-1** a\n\n| lines | why |\n| --- | --- |\n| S2-1..2, S2-4 | later |\n"
+
+    not_built = requirements.numbers_not_built(document)
+    lines = list(requirements.report(["S2-1", "S2-2", "S2-3", "S2-4"], set(), not_built))
+
+    assert not_built == {"S2-1", "S2-2", "S2-4"}
+    assert lines == [
+        "S2: 0 of 4 named by a test",
+        "    missing: S2-3",
+        "    not built yet: S2-1 S2-2 S2-4",
+    ]
+
+
 def test_requirements_document_numbers_every_source_without_gaps() -> None:
     """41, 29, 26, 16 and 43 requirements of the five source systems."""
     document = Path(requirements.ROOT, "docs/requirements.md").read_text(encoding="utf-8")
