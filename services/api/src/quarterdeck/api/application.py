@@ -19,6 +19,7 @@ from quarterdeck.api.routes.console import console_routes
 from quarterdeck.api.routes.meta import meta_routes
 from quarterdeck.api.routes.output import output_routes
 from quarterdeck.api.routes.policy import policy_routes
+from quarterdeck.api.routes.sessions import session_routes
 from quarterdeck.api.routes.tokens import token_routes
 from quarterdeck.contracts.asyncapi import asyncapi_document
 from quarterdeck.web.application import build
@@ -42,6 +43,7 @@ def api_application(parts: Parts) -> ASGIApp:
             *output_routes(parts),
             *agent_routes(parts),
             *agent_call_routes(parts),
+            *session_routes(parts),
             *token_routes(parts),
             *policy_routes(parts),
             *console_routes(),

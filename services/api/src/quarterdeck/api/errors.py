@@ -17,6 +17,13 @@ QuarterdeckError
 from typing import Final
 
 from quarterdeck.contracts.errors import InvalidInput, NotConfirmed, QuarterdeckError
+from quarterdeck.core.conversations import (
+    SessionAccessDenied,
+    SessionConflict,
+    SessionInputInvalid,
+    SessionNotFound,
+    SessionStorageFailed,
+)
 from quarterdeck.core.registry import AgentIdTaken, IdentityTaken
 from quarterdeck.web import problems
 from quarterdeck.web.problems import Row
@@ -127,6 +134,11 @@ ROWS: Final = problems.ROWS | {
     OutputTrimmed: Row(410, members={"first_offset": "first_offset"}),
     CallTimedOut: Row(504, members={"command_id": "command_id"}),
     AgentFailed: Row(502, members={"command_id": "command_id", "state": "state", "reason": "reason"}),
+    SessionAccessDenied: Row(403),
+    SessionNotFound: Row(404),
+    SessionInputInvalid: Row(400),
+    SessionConflict: Row(409),
+    SessionStorageFailed: Row(500, headers={"Retry-After": "1"}),
     AgentIdTaken: Row(409),
     IdentityTaken: Row(409),
 }

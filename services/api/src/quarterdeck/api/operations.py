@@ -5,6 +5,7 @@ from typing import Final
 from quarterdeck.api.agent_operations import AGENT_OPERATIONS
 from quarterdeck.api.handlers import requests
 from quarterdeck.api.routes.console import CONSOLE_OPERATIONS
+from quarterdeck.api.session_operations import SESSION_OPERATIONS
 from quarterdeck.api.views import agents, policies, seed0, seed4
 from quarterdeck.core.runtime import HealthSnapshot
 from quarterdeck.web.operations import PUBLIC, Operation, Operations
@@ -202,7 +203,7 @@ _META: Final = (
     ),
 )
 
-_API: Final = (*_COMMANDS, *_BATCHES, *AGENT_OPERATIONS, *_DOORS, *_META)
+_API: Final = (*_COMMANDS, *_BATCHES, *AGENT_OPERATIONS, *SESSION_OPERATIONS, *_DOORS, *_META)
 
 OPERATIONS: Final = Operations((*_API, *CONSOLE_OPERATIONS))
 

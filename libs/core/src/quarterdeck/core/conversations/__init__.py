@@ -12,6 +12,7 @@
 For programs that embed it and for the api service; knows no HTTP. Delivery is the dispatcher's. Source: seed 3.
 """
 
+from quarterdeck.core.conversations.error_handler import ConversationErrorHandler
 from quarterdeck.core.conversations.errors import (
     SessionAccessDenied,
     SessionConflict,
@@ -29,6 +30,7 @@ from quarterdeck.core.conversations.service import ConversationCommandService
 
 __all__ = [
     "ConversationCommandService",
+    "ConversationErrorHandler",
     "ConversationSerializer",
     "MembersSerializer",
     "SessionAccessDenied",
