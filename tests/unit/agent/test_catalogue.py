@@ -24,6 +24,7 @@ from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.agent_calls import CommandParam
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation
+from tests.unit.agent.crash import after_kill, successor
 
 SHOW = NamedCommand(
     ident="show",
@@ -207,6 +208,19 @@ class TestExecutor:
         key = await link.order("catalogue", {"ident": "nosuch"})
         rejected = await link.report(key, pb.Rejected)
         assert (rejected.reason, rejected.error) == ("invalid_payload", "unknown command: nosuch")
+
+    async def test_a_call_that_waited_for_an_executor_with_another_catalogue_is_rejected(
+        self, link: Conversation, settings: ExecutorSettings, tmp_path: Path
+    ) -> None:
+        """S4-33"""
+        for _ in range(settings.max_parallel):
+            await link.shell("sleep 100")
+        key = await link.order("catalogue", {"ident": "show", "params": {"first": "x"}})
+        await link.report(key, pb.Accepted)
+        left = after_kill(settings, tmp_path / "next")
+        async with successor(msgspec.structs.replace(left, catalogue=STANDARD)) as after:
+            rejected = await after.report(key, pb.Rejected)
+        assert (rejected.reason, rejected.error) == ("invalid_payload", "unknown command: show")
 
 
 async def test_an_agent_without_a_catalogue_does_not_offer_one(link: Conversation) -> None:

@@ -88,6 +88,17 @@ class Api(Rest):
         params = {} if connected is None else {"connected": str(connected).lower()}
         return (await self.get("/api/agents", models.AgentPage, params)).agents
 
+    async def register_agent(
+        self, agent_id: str, *, dialect: str, identity: Mapping[str, Any], name: str
+    ) -> models.RegisteredAgent:
+        """An agent of another protocol. Not sent again: each answer may carry a new secret."""
+        body = {"agent_id": agent_id, "dialect": dialect, "identity": identity, "name": name}
+        answer = await self.send("POST", "/api/agents", body=body, again=False)
+        return decode(answer, models.RegisteredAgent)
+
+    async def revoke_agent(self, agent_id: str) -> None:
+        await self.send("DELETE", f"/api/agents/{agent_id}", again=True)
+
     async def output(self, command_id: str, stream: str) -> AsyncIterator[bytes]:
         """The whole stored output of one stream, in pieces. `stream`: stdout or stderr."""
         async with self.http.stream(

@@ -92,6 +92,13 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     guests: list[str] = []
 
 
+class RegisteredAgent(msgspec.Struct, frozen=True, kw_only=True):
+    """`secret` is in this answer alone; agents of some protocols have none."""
+
+    agent: Agent
+    secret: str | None = None
+
+
 class AgentPage(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     agents: list[Agent] = []
