@@ -46,6 +46,13 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "execution_alias": "x",
         "working_directory": "/tmp",
     },
+    "/api/agents": {
+        "agent_id": "q1",
+        "name": "one",
+        "dialect": "quicflow",
+        "identity": {"client_id": "c1"},
+    },
+    "/api/agents/nobody/run": {"ident": "ps", "params": {"pid": "1"}, "linux_ns_pid": 1, "timeout": 1},
     "/api/tokens": {"principal": "bob", "expires_in": 60},
     "/api/tokens/join": {"uses": 1, "expires_in": 60, "labels": {"a": "b"}},
     "/api/tickets": {},

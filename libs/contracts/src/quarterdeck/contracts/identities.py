@@ -34,7 +34,9 @@ def vps_identity(vps_db_id: int) -> str:
 def ip_mac_identity(ip: str, mac: str) -> str:
     """deepflow: `<ip>-<mac>`, the link's key on that wire, in lower case. Raises InvalidInput."""
     try:
-        address = ipaddress.ip_address(ip)
+        address = ipaddress.ip_address(
+            ip.partition("%")[0]
+        )  # without the zone of a link-local address: any text
     except ValueError:
         raise InvalidInput(
             "ip: expected an IPv4 or IPv6 address", field="identity.ip", value=ip[:64]
