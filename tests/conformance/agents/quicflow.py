@@ -160,6 +160,12 @@ class SampleClient:
         self._protocol.transmit()
         return stream_id
 
+    def give_up(self, stream_id: int) -> None:
+        """Neither write nor read on it any more, as clients do that cancel both halves when they are done."""
+        self._protocol._quic.reset_stream(stream_id, 0)
+        self._protocol._quic.stop_stream(stream_id, 0)
+        self._protocol.transmit()
+
     def say_ack(
         self,
         msg_id: str,

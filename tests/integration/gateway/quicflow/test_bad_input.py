@@ -17,6 +17,7 @@ from tests.conformance.agents.quicflow import (
     PING,
     SUCCESS,
     NotAccepted,
+    SampleClient,
 )
 from tests.conformance.handpacked import text
 from tests.integration.gateway.carriers import Station
@@ -92,6 +93,29 @@ async def test_one_byte_at_a_time_is_understood(
         await asyncio.sleep(0)
 
     await eventually(lambda: caller.pongs > pongs)
+
+
+async def ponged(caller: SampleClient) -> None:
+    """A heartbeat, and its answer."""
+    pongs = caller.pongs
+    caller.say_ping()
+    await eventually(lambda: caller.pongs > pongs)
+
+
+async def test_streams_that_the_client_gives_up_cost_nothing(
+    gateway: Station, connect: Connect, aggregator: Aggregator
+) -> None:
+    """I9: half a frame, then a reset; and nobody listens for the PONG."""
+    caller = await connect()
+
+    for _ in range(5):  # more streams than the gateway has open for one client at a time
+        for _ in range(25):
+            caller.give_up(caller.say_raw(b"\x00\x00\x01"))
+            caller.give_up(caller.say_ping())
+        await ponged(caller)
+
+    await order(gateway, "a1", "c-1", "echo", b"1")
+    assert (await end_of(aggregator, "c-1")).end is CommandState.SUCCEEDED
 
 
 async def test_flood_of_heartbeats_delays_nobody(
