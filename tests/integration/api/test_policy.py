@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from quarterdeck.contracts.events import POLICY_REFUSED, CloudEvent
+from quarterdeck.contracts.events import POLICY_APPROVED, POLICY_REFUSED, CloudEvent
+from quarterdeck.contracts.orders import DispatchChunk
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.contracts.streams import FEED
 from tests.integration.api.deck import TENANT, Deck
@@ -24,7 +25,13 @@ async def ended(deck: Deck, answer: Any, to: S = S.SUCCEEDED, **fields: Any) -> 
 async def test_without_a_policy_everything_may_be_ordered(deck: Deck) -> None:
     shown = await deck.http.get("/api/policy")
 
-    assert shown.json() == {"allowed": None, "cached": {}, "updated_at": None, "updated_by": None}
+    assert shown.json() == {
+        "allowed": None,
+        "needs_approval": [],
+        "cached": {},
+        "updated_at": None,
+        "updated_by": None,
+    }
 
 
 async def test_only_listed_commands_are_taken_in_by_every_way(deck: Deck) -> None:
@@ -166,3 +173,62 @@ async def test_nobody_depends_on_another_tenant(deck: Deck) -> None:
 
     assert await deck.store.await_ends(TENANT, [first], ()) == [S.PENDING]
     assert await deck.store.await_ends("other", [first], ()) == [None]
+
+
+BOB = {"Authorization": "Bearer qd_bob"}
+
+
+async def test_what_needs_an_approval_gets_it_from_somebody_else(deck: Deck) -> None:
+    """S0-29"""
+    await deck.agent("a1")
+    await deck.token("qd_bob", principal="bob")
+    await deck.http.put("/api/policy", json={"needs_approval": ["restart"]})
+    ordered = (await deck.http.post("/api/command", json={**ASK, "command_type": "restart"})).json()[
+        "command_id"
+    ]
+    path = f"/api/command/{ordered}/approve"
+
+    own = await deck.http.post(path)
+    other = await deck.http.post(path, headers=BOB)
+    again = await deck.http.post(path, headers=BOB)
+
+    assert (own.status_code, own.json()["code"]) == (403, "own_approval")
+    assert other.json() == {"success": True, "id": ordered, "approved_by": "bob"}
+    assert again.json() == other.json()
+    (chunk,) = await deck.queued()
+    assert isinstance(chunk, DispatchChunk)
+    assert chunk.spec.needs_approval
+    told = [msgspec.json.decode(message.body, type=CloudEvent) for message in await deck.stored(FEED)]
+    (approval,) = [event for event in told if event.type == POLICY_APPROVED]
+    assert approval.data == {"subject_id": ordered, "approved_by": "bob"}
+
+
+async def test_a_batch_is_approved_as_a_whole(deck: Deck) -> None:
+    """S0-29, S0-41"""
+    await deck.agent("a1")
+    await deck.token("qd_bob", principal="bob")
+    await deck.http.put("/api/policy", json={"needs_approval": ["sh*"]})
+    body = {"command_content": "reboot", "target_vps_ids": ["a1"]}
+    batch_id = (await deck.http.post("/api/batch_commands", json=body)).json()["batch_command_id"]
+    (child,) = await deck.expand(batch_id, S.WAITING)
+
+    of_child = await deck.http.post(f"/api/command/{child.command_id}/approve", headers=BOB)
+    of_batch = await deck.http.post(f"/api/batch_commands/{batch_id}/approve", headers=BOB)
+
+    assert of_child.status_code == 409
+    assert of_batch.json() == {"success": True, "id": batch_id, "approved_by": "bob"}
+
+
+async def test_what_needs_no_approval_and_what_ended_cannot_be_approved(deck: Deck) -> None:
+    """S0-29"""
+    await deck.agent("a1")
+    await deck.token("qd_bob", principal="bob")
+    free = (await deck.http.post("/api/command", json=ASK)).json()["command_id"]
+    await deck.http.put("/api/policy", json={"needs_approval": ["status"]})
+    stopped = (await deck.http.post("/api/command", json=ASK)).json()["command_id"]
+    await deck.http.post(f"/api/command/{stopped}/terminate")
+
+    for command_id in (free, stopped):
+        refused = await deck.http.post(f"/api/command/{command_id}/approve", headers=BOB)
+        assert (refused.status_code, refused.json()["code"]) == (409, "approval_not_awaited")
+    assert (await deck.http.post(f"/api/command/{TENANT}/approve", headers=BOB)).status_code in {404, 422}

@@ -29,8 +29,10 @@ from quarterdeck.core.outbox import Relay
 from quarterdeck.core.registry import LinkRoster, Registry
 from quarterdeck.core.registry.keys import gateway_key, link_key
 from quarterdeck.core.store import Amendment, CommandView, NewBatch, NewCommand, Store, StoreSettings
+from quarterdeck.dispatcher.approvals import Approvals
 from quarterdeck.dispatcher.attention import Attention
 from quarterdeck.dispatcher.crew import Crew
+from quarterdeck.dispatcher.dependencies import Dependencies
 from quarterdeck.dispatcher.intake import Intake, lane_consumer
 from quarterdeck.testing.eventually import eventually
 
@@ -80,8 +82,11 @@ class Plane:
         self.registry = Registry(bus)
         self.roster = LinkRoster(self.registry, self.clock)
         self.crew = Crew(self.registry, self.roster.find)
-        self.intake = Intake(bus, store, self.relay, self.clock, self.crew.find)
-        self.attention = Attention(bus, store, self.relay, self.clock, self.crew.find)
+        self.approvals = Approvals(self.registry, self.clock)
+        dependencies = Dependencies(store, self.clock, self.approvals)
+        parts = bus, store, self.relay, self.clock, self.crew.find
+        self.intake = Intake(*parts, dependencies=dependencies)
+        self.attention = Attention(*parts, dependencies=dependencies)
         self.reports = Reports(bus, store, self.relay, self.clock)
         self.aggregating: asyncio.Task[None] | None = None
 
@@ -219,6 +224,7 @@ async def running_plane(nats_url: str, redis_url: str) -> AsyncIterator[Plane]:
     plane.crew.on_able(plane.attention.agent_connected)
     plane.roster.on_link(plane.crew.agent_connected)
     await plane.registry.agents.watch()
+    await plane.registry.policies.watch()
     await plane.roster.start()
     stopping = asyncio.Event()
     plane.aggregating = asyncio.create_task(bus.consume(REPORTS, plane.reports.take, stopping))

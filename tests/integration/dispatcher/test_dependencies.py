@@ -1,13 +1,15 @@
-"""Commands that depend on others: they wait, are released, or are skipped, whatever is lost on the way."""
+"""Commands that are held back: they wait, are released, or are skipped, whatever is lost on the way."""
 
 import msgspec
 import pytest
 
 from quarterdeck.contracts import streams
 from quarterdeck.contracts.commands import CommandSpec
-from quarterdeck.contracts.ids import new_id
+from quarterdeck.contracts.ids import child_id, new_id
+from quarterdeck.contracts.policies import Approval
 from quarterdeck.contracts.reports import Accepted, Result
 from quarterdeck.contracts.states import BatchState, CommandState
+from quarterdeck.core.registry.keys import approval_key
 from quarterdeck.testing.eventually import eventually
 from tests.integration.dispatcher.plane import SPEC, Plane
 
@@ -189,3 +191,71 @@ async def test_a_returning_agent_does_not_get_what_still_depends(plane: Plane) -
 
     assert (await plane.view(second)).state is S.WAITING
     assert gateway.ordered == [first]
+
+
+async def approve(plane: Plane, subject_id: str) -> None:
+    """What the api does, and the next sweep."""
+    approval = Approval(tenant="t", subject_id=subject_id, approved_by="bob", at_ms=plane.clock.now_ms())
+    key = approval_key("t", subject_id)
+    await plane.registry.policies.put(key, approval)
+    await eventually(lambda: key in plane.registry.policies.current)
+    await plane.attention.sweep()
+
+
+async def test_what_needs_an_approval_waits_for_it(plane: Plane) -> None:
+    """S0-29"""
+    gateway = await plane.gateway("gw1", "a1")
+    command_id = await plane.post("a1", msgspec.structs.replace(SPEC, needs_approval=True))
+    waiting = await plane.until(command_id, S.WAITING)
+    await plane.look_now(command_id)
+    assert (await plane.view(command_id)).state is S.WAITING
+
+    await approve(plane, command_id)
+
+    sent = await plane.until(command_id, S.SENT)
+    assert (waiting.reason, sent.reason) == ("needs_approval", None)
+    assert gateway.ordered == [command_id]
+
+
+async def test_an_approval_of_a_batch_releases_all_its_children(plane: Plane) -> None:
+    """S0-29, S0-41"""
+    gateway = await plane.gateway("gw1", "a1", "a2")
+    batch_id = await plane.post_batch(("a1", "a2"), msgspec.structs.replace(SPEC, needs_approval=True))
+    children = [child_id(batch_id, index) for index in range(2)]
+    for one in children:
+        await plane.until(one, S.WAITING)
+
+    await approve(plane, batch_id)
+
+    for one in children:
+        await plane.until(one, S.SENT)
+    assert sorted(gateway.ordered) == sorted(children)
+
+
+async def test_an_approval_does_not_stand_for_a_dependency(plane: Plane) -> None:
+    """S0-29, S0-40: both are needed."""
+    await plane.gateway("gw1", "a1")
+    first = await plane.post("a1")
+    second = await plane.post("a1", msgspec.structs.replace(after(first), needs_approval=True))
+    await plane.until(second, S.WAITING)
+
+    await approve(plane, second)
+    assert (await plane.view(second)).state is S.WAITING
+    await end(plane, first)
+    await settled(plane)
+
+    await plane.until(second, S.SENT)
+
+
+async def test_old_approvals_are_forgotten(plane: Plane) -> None:
+    """S0-29: when nothing can wait for them any more."""
+    old, fresh = new_id(), new_id()
+    await approve(plane, fresh)
+    await plane.registry.policies.put(
+        approval_key("t", old), Approval(tenant="t", subject_id=old, approved_by="bob", at_ms=1)
+    )
+    await eventually(lambda: approval_key("t", old) in plane.registry.policies.current)
+
+    await plane.approvals.forget_old()
+
+    await eventually(lambda: list(plane.registry.policies.current) == [approval_key("t", fresh)])

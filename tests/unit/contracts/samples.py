@@ -26,7 +26,7 @@ from quarterdeck.contracts.orders import (
     TerminateRequest,
     WakeRequest,
 )
-from quarterdeck.contracts.policies import CommandPolicy
+from quarterdeck.contracts.policies import Approval, CommandPolicy
 from quarterdeck.contracts.reports import (
     Accepted,
     Progress,
@@ -131,6 +131,10 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
             updated_at_ms=10,
             updated_by="ada",
         ),
+    ),
+    "approval_1": (
+        CommandPolicy | Approval,
+        Approval(tenant="acme", subject_id=COMMAND, approved_by="bob", at_ms=11),
     ),
     "link_1": (
         LinkRecord,

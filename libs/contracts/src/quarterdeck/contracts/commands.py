@@ -65,12 +65,19 @@ class CommandSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     """Kept of each stream, from its start. What comes after is read, counted and dropped: the command is not slowed."""
     depends_on: tuple[str, ...] = ()
     """Commands and batches that must have succeeded first. One that ends in any other way lets this be skipped."""
+    needs_approval: bool = False
+    """The tenant's policy wants somebody else to approve it before it is sent."""
 
     @property
     def runs_from_creation(self) -> bool:
         """Whether the timeout has been running since creation. A command that may wait starts its time when sent."""
-        may_wait = self.queue_for_ms is not None or bool(self.depends_on)
+        may_wait = self.queue_for_ms is not None or self.held
         return self.timeout_from is TimeoutClock.CREATION and not may_wait
+
+    @property
+    def held(self) -> bool:
+        """Whether it has to wait for something else than its agent."""
+        return bool(self.depends_on) or self.needs_approval
 
     @property
     def lane(self) -> Lane:

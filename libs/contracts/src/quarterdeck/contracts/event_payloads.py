@@ -42,6 +42,7 @@ class SpecDocument(_Payload, frozen=True, kw_only=True):
     """Kept of each stream. Absent: the default of 256 MiB."""
     depends_on: list[str] = []
     """Commands and batches that had to succeed first."""
+    needs_approval: bool = False
 
 
 class CommandAccepted(_OfCommand, frozen=True, kw_only=True):
@@ -183,6 +184,14 @@ class PolicyRefused(_Payload, frozen=True, kw_only=True):
     targets: int
 
 
+class PolicyApproved(_Payload, frozen=True, kw_only=True):
+    """Somebody approved what the tenant's policy held back. The aggregate is the approval."""
+
+    subject_id: str
+    """The command or the batch."""
+    approved_by: str
+
+
 class SessionCreated(_Payload, frozen=True, kw_only=True):
     """A conversation began. The aggregate is the session."""
 
@@ -225,6 +234,7 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     events.SESSION_CREATED: SessionCreated,
     events.SESSION_ROUND_CREATED: SessionRoundCreated,
     events.POLICY_REFUSED: PolicyRefused,
+    events.POLICY_APPROVED: PolicyApproved,
     "agent.enrolled": AgentEvent,
     "agent.connected": AgentEvent,
     "agent.disconnected": AgentEvent,

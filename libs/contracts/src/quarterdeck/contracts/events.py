@@ -18,6 +18,7 @@ AGENT: Final = "agent"
 SESSION: Final = "session"
 
 POLICY_REFUSED: Final = "policy.refused"
+POLICY_APPROVED: Final = "policy.approved"
 COMMAND_ACCEPTED: Final = "command.accepted"
 COMMAND_ATTEMPT_FAILED: Final = "command.attempt_failed"
 COMMAND_OUTPUT_LOST: Final = "command.output_lost"

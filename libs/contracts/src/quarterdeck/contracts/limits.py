@@ -48,7 +48,7 @@ MAX_DEPENDENCIES: Final = 100
 """Commands and batches that one request may depend on."""
 
 DEPENDENCY_WAIT_MS: Final = MAX_TIMEOUT_MS
-"""How long a command waits for its dependencies when it does not say how long it may queue."""
+"""How long a command waits for its dependencies, or for an approval, when it does not say how long it may queue."""
 
 MAX_IN_FLIGHT: Final = 50_000
 """Commands that have not ended, of all tenants together; beyond it none is taken in. Source: S0-17."""

@@ -32,6 +32,10 @@ class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str = "nats://127.0.0.1:4222"
     """One or several, separated by commas."""
     redis_url: str = "redis://127.0.0.1:6379/0"
+    command_history_s: int = 30 * 60
+    """How long a single command is kept after its end. The same for all services. Source: S0-17."""
+    batch_history_s: int = 7 * 24 * 3600
+    """The same of a batch and its children."""
     service_id: str = ""
     """Names this replica in logs, traces and NATS; made up at start when empty."""
     http_host: str = "127.0.0.1"

@@ -6,6 +6,8 @@ QuarterdeckError
 │   ├── UnknownTargets      targets of a batch that no registry entry names
 │   └── UnknownDependencies commands or batches to depend on that the tenant has not
 ├── CommandNotAllowed       the tenant's policy does not list this command type
+├── ApprovalNotAwaited      the command or batch waits for no approval (any more)
+├── OwnApproval             nobody approves what they ordered
 ├── RateLimited             too many requests of one principal, or commands for one agent
 ├── NotConfirmed
 │   └── BatchNotConfirmed
@@ -16,7 +18,7 @@ QuarterdeckError
 
 from typing import Final
 
-from quarterdeck.contracts.errors import InvalidInput, NotConfirmed, QuarterdeckError
+from quarterdeck.contracts.errors import InvalidInput, NotAuthorised, NotConfirmed, QuarterdeckError
 from quarterdeck.core.conversations import (
     SessionAccessDenied,
     SessionConflict,
@@ -70,6 +72,20 @@ class CommandNotAllowed(QuarterdeckError):
             f"command_type: {command_type} is not among those allowed here", field="command_type"
         )
         self.command_type = command_type
+
+
+class ApprovalNotAwaited(QuarterdeckError):
+    code = "approval_not_awaited"
+
+    def __init__(self, subject_id: str) -> None:
+        super().__init__(f"{subject_id} does not wait for an approval")
+
+
+class OwnApproval(NotAuthorised):
+    code = "own_approval"
+
+    def __init__(self) -> None:
+        super().__init__("somebody else must approve it, not the one who ordered it")
 
 
 class RateLimited(QuarterdeckError):
@@ -129,6 +145,7 @@ ROWS: Final = problems.ROWS | {
     UnknownTargets: Row(422, members={"unknown": "unknown"}),
     UnknownDependencies: Row(422, members={"unknown": "unknown"}),
     CommandNotAllowed: Row(403),
+    ApprovalNotAwaited: Row(409),
     RateLimited: Row(429, members={"retry_after_s": "retry_after_s"}),
     BatchNotConfirmed: Row(503, members={"batch_command_id": "subject_id"}),
     OutputTrimmed: Row(410, members={"first_offset": "first_offset"}),

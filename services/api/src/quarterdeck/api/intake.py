@@ -57,7 +57,8 @@ class Intake:
             await self._limits.rates.command(new.tenant, new.agent_id)
         await self.admit(new.tenant, new.user_id, new.spec, commands=1)
         ttl_s = self._limits.policies.of(new.tenant).cached_s.get(new.spec.command_type)
-        answered = await self._limits.recall.answered(new, ttl_s) if ttl_s and new.end is None else None
+        to_be_sent = new.end is None and not new.spec.held
+        answered = await self._limits.recall.answered(new, ttl_s) if ttl_s and to_be_sent else None
         written = await self._store.create_command(answered or new)
         if written.existing_id is not None:
             return await self._again(written.existing_id)
@@ -85,7 +86,7 @@ class Intake:
 
         Raises CommandNotAllowed, UnknownDependencies, TooManyInFlight, Unavailable.
         """
-        await self._limits.policies.check(tenant, user_id, spec.command_type, targets=commands)
+        await self._limits.policies.check(tenant, user_id, spec, targets=commands)
         if spec.depends_on:
             states = await self._store.await_ends(tenant, spec.depends_on, ())
             unknown = tuple(one for one, state in zip(spec.depends_on, states, strict=True) if state is None)

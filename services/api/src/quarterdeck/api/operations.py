@@ -128,6 +128,20 @@ _DOORS: Final = (
     ),
     Operation(
         method="POST",
+        path="/api/command/{command_id}/approve",
+        action="command.approve",
+        summary="Let a command be sent that somebody else ordered and that needs an approval.",
+        answers={200: policies.Approved},
+    ),
+    Operation(
+        method="POST",
+        path="/api/batch_commands/{batch_command_id}/approve",
+        action="batch.approve",
+        summary="Let a batch be sent that somebody else ordered and that needs an approval.",
+        answers={200: policies.Approved},
+    ),
+    Operation(
+        method="POST",
         path="/api/tokens",
         action="token.create",
         summary="Make an API token; its text is answered once.",

@@ -29,7 +29,8 @@ async def submit(parts: Parts, asked: SubmitCommand, origin: Origin) -> str:
     ):
         raise UnknownAgent((asked.client_id,), field="client_id")
     connected = not await parts.fleet.surely_gone(tenant, target.agent_id)
-    new = new_command(asked, target, origin, connected=connected)
+    needs_approval = parts.limits.policies.needs_approval(tenant, asked.command_type)
+    new = new_command(asked, target, origin, connected=connected, needs_approval=needs_approval)
     taken = await parts.intake.command(new)
     if not taken.repeated:
         _log_taken(new)

@@ -49,20 +49,30 @@ _REPORTS_PAUSE_MS: Final = 250
 
 
 class Attention:
-    def __init__(self, bus: Bus, store: Store, relay: Relay, clock: Clock, find: Find) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        relay: Relay,
+        clock: Clock,
+        find: Find,
+        *,
+        dependencies: Dependencies,
+    ) -> None:
         self._store = store
         self._relay = relay
         self._clock = clock
         self._find = find
         self._delivery = Delivery(bus, store, clock)
         self._stopping = Stopping(bus, store, relay, clock, find)
-        self._dependencies = Dependencies(store, clock)
+        self._dependencies = dependencies
         self._reading = Reading(bus)
         self._back: set[tuple[str, str]] = set()
         self._somebody_back = asyncio.Event()
 
     async def sweep(self) -> int:
         """One look at all shards; answers how many commands wanted it. Raises Unavailable."""
+        await self._dependencies.wake_approved()
         due, ended = await self._store.take_due(all_shards(), hold=True)
         await self._told(ended)
         await self._give_up([one.command_id for one in due if one.overdue])

@@ -1,7 +1,8 @@
-"""What a command depends on: whether all of it succeeded, and who is woken when it ends.
+"""What holds a command back: others that must succeed first, an approval. And who is woken when that changes.
 
-Keeps nothing. A dependency that has not ended carries the message that wakes those who wait for it, and tells it in the
-act of its end; and whoever waits looks again now and then, so that a message that was lost costs seconds and no more.
+Keeps nothing but what the registry's watch tells of approvals. A dependency that has not ended carries the message that
+wakes those who wait for it, and tells it in the act of its end; and whoever waits looks again now and then, so that a
+message that was lost costs seconds and no more.
 """
 
 import asyncio
@@ -14,26 +15,29 @@ import structlog
 from quarterdeck.contracts import codec, subjects
 from quarterdeck.contracts.commands import CommandSpec, Lane
 from quarterdeck.contracts.ids import child_id
-from quarterdeck.contracts.limits import CHUNK_TARGETS, DEPENDENCY_WAIT_MS
+from quarterdeck.contracts.limits import CHUNK_TARGETS, DEPENDENCY_WAIT_MS, SETTLE_MS
 from quarterdeck.contracts.orders import WakeRequest
 from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL, BatchState, CommandState
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.store import Due, RawEntry, Store
+from quarterdeck.dispatcher.approvals import Approvals
 from quarterdeck.dispatcher.handlers import Decision, Envelope
 
 log = structlog.get_logger()
 
-WAITS: Final = "dependencies"
-"""Reason of a command that waits; also known to restore_commands.lua."""
+WAITS_FOR_OTHERS: Final = "dependencies"
+WAITS_FOR_APPROVAL: Final = "needs_approval"
+"""Reasons of commands that wait; also known to restore_commands.lua."""
 _FAILED: Final = "dependency_failed"
 _SUCCESS: Final = frozenset({CommandState.SUCCEEDED, BatchState.COMPLETED_SUCCESSFULLY})
 _ENDS: Final = TERMINAL | BATCH_TERMINAL
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What dependencies say: all succeeded (the default), some are still open, or one will never succeed."""
+    """Nothing holds it back (the default), it waits for something, or a dependency will never succeed."""
 
-    open: bool = False
+    waits_for: str = ""
+    """The reason to show."""
     failed: str = ""
     """Names the dependency and how it ended."""
 
@@ -42,14 +46,24 @@ MET: Final = Standing()
 
 
 class Dependencies:
-    def __init__(self, store: Store, clock: Clock) -> None:
+    """`approvals`: of the registry; watched by whoever wants approvals to count."""
+
+    def __init__(self, store: Store, clock: Clock, approvals: Approvals) -> None:
         self._store = store
         self._clock = clock
+        self._approvals = approvals
 
     async def standing(self, spec: CommandSpec, dependants: Sequence[WakeRequest]) -> Standing:
-        """`dependants`: of one tenant; they are woken when one of them ends. Raises Unavailable."""
-        if not spec.depends_on:
-            return MET
+        """`dependants`: of one tenant; they are woken when a dependency ends. Raises Unavailable."""
+        if spec.depends_on:
+            standing = await self._of_dependencies(spec, dependants)
+            if standing is not MET:
+                return standing
+        if spec.needs_approval and not all(self._approvals.has(dependant) for dependant in dependants):
+            return Standing(waits_for=WAITS_FOR_APPROVAL)
+        return MET
+
+    async def _of_dependencies(self, spec: CommandSpec, dependants: Sequence[WakeRequest]) -> Standing:
         messages = [_wake_message(dependant) for dependant in dependants]
         states = await self._store.await_ends(dependants[0].tenant, spec.depends_on, messages)
         return standing_of(spec.depends_on, states)
@@ -58,7 +72,7 @@ class Dependencies:
         """By command id, for the first attempts among `due`; later ones have met theirs. Raises Unavailable."""
         groups: dict[WakeRequest, list[Due]] = {}
         for one in due:
-            if specs[one.command_id].depends_on and one.attempt == 1:
+            if specs[one.command_id].held and one.attempt == 1:
                 groups.setdefault(dependant(one, one.command_id), []).append(one)
         standings = await asyncio.gather(
             *(self.standing(specs[some[0].command_id], [who]) for who, some in groups.items())
@@ -68,6 +82,10 @@ class Dependencies:
             for some, standing in zip(groups.values(), standings, strict=True)
             for one in some
         }
+
+    async def wake_approved(self) -> None:
+        """As `wake`, for what was approved since the last call. Raises Unavailable."""
+        await self.wake(self._approvals.take_fresh())
 
     async def wake(self, requests: Iterable[WakeRequest]) -> None:
         """The next sweep looks at these. Raises Unavailable."""
@@ -92,7 +110,7 @@ def standing_of(dependencies: Sequence[str], states: Sequence[CommandState | Bat
         if state in _ENDS and state not in _SUCCESS:
             return Standing(failed=f"{dependency}: {state}")
         still_open |= state not in _SUCCESS
-    return Standing(open=still_open)
+    return Standing(waits_for=WAITS_FOR_OTHERS) if still_open else MET
 
 
 def hold(standing: Standing, spec: CommandSpec, *, created_at_ms: int, now_ms: int) -> Decision | None:
@@ -104,9 +122,10 @@ def hold(standing: Standing, spec: CommandSpec, *, created_at_ms: int, now_ms: i
             "error": f"dependency failed: {standing.failed}",
         }
         return Decision(CommandState.SKIPPED, fields)
-    if standing.open:
+    if standing.waits_for:
         wait_ms = DEPENDENCY_WAIT_MS if spec.queue_for_ms is None else spec.queue_for_ms
-        return Decision(CommandState.WAITING, {"deadline_at_ms": created_at_ms + wait_ms, "reason": WAITS})
+        waiting = {"deadline_at_ms": created_at_ms + wait_ms, "reason": standing.waits_for}
+        return Decision(CommandState.WAITING, waiting, SETTLE_MS)
     return None
 
 

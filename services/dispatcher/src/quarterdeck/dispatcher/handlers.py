@@ -72,7 +72,7 @@ def decide(
     """Send, wait a moment, queue, or give up, by the state of the agent's link."""
     if isinstance(link, Found):
         # Whatever it waited for is no reason of its end.
-        waited = {"reason": ""} if spec.depends_on else {}
+        waited = {"reason": ""} if spec.held else {}
         sent = {"sent_at_ms": now_ms, "unproved": f"{handover} ", **waited, **link_fields(link)}
         if link.record.agent_id != agent_id:
             sent["agent_id"] = link.record.agent_id  # it was for whoever can do it

@@ -57,7 +57,16 @@ def lane_consumer(lane: Lane) -> ConsumerShape:
 
 
 class Intake:
-    def __init__(self, bus: Bus, store: Store, relay: Relay, clock: Clock, find: Find) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        relay: Relay,
+        clock: Clock,
+        find: Find,
+        *,
+        dependencies: Dependencies,
+    ) -> None:
         self._bus = bus
         self._store = store
         self._relay = relay
@@ -65,7 +74,7 @@ class Intake:
         self._find = find
         self._delivery = Delivery(bus, store, clock)
         self._stopping = Stopping(bus, store, relay, clock, find)
-        self._dependencies = Dependencies(store, clock)
+        self._dependencies = dependencies
 
     async def take(self, messages: list[Incoming]) -> None:
         """One pull. Raises Unavailable; everything in it may be delivered again."""
@@ -120,9 +129,9 @@ class Intake:
             await self._store.look_again(again, 0, now_ms=now_ms)
 
     async def _held(self, envelope: Envelope, items: Sequence[DispatchItem], now_ms: int) -> Decision | None:
-        """What holds all of them back, when they depend on something; None: nothing does."""
+        """What holds all of them back; None: nothing does."""
         spec = envelope.spec
-        if not spec.depends_on:
+        if not spec.held:
             return None
         dependants = {dependant(envelope, item.command_id) for item in items}
         standing = await self._dependencies.standing(spec, list(dependants))

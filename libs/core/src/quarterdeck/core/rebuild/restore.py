@@ -19,7 +19,6 @@ from quarterdeck.core.clock import Clock
 from quarterdeck.core.rebuild.fold import Event, Folding, Window, read_event
 from quarterdeck.core.store import Store
 from quarterdeck.core.store.restoring import BatchStory, CommandStory
-from quarterdeck.core.store.scripts import Lifetimes
 from quarterdeck.core.store.writes import spec_fields
 
 log = structlog.get_logger()
@@ -83,7 +82,7 @@ class Restore:
         self._shards = frozenset(shards)
         self._token = token
         self._wanted = wanted
-        self._folding = Folding(Lifetimes())
+        self._folding = Folding(store.lifetimes)
         self._inheritances: OrderedDict[str, Inheritance] = OrderedDict()
         self._early: list[tuple[int, CommandStory]] = []
         """Stories without a beginning, and for how many more windows they are kept."""

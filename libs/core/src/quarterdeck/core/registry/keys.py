@@ -14,6 +14,7 @@ _API: Final = "api"
 _JOIN: Final = "join"
 _TICKET: Final = "ticket"
 _IDENTITY: Final = "identity"
+_APPROVAL: Final = "approval"
 
 
 class AgentKey(NamedTuple):
@@ -39,6 +40,11 @@ def parse_agent_key(key: str) -> AgentKey:
 
 def policy_key(tenant: str) -> str:
     return check_id(tenant, "tenant")
+
+
+def approval_key(tenant: str, subject_id: str) -> str:
+    """`subject_id`: of a command or a batch."""
+    return f"{_APPROVAL}.{check_id(tenant, 'tenant')}.{check_id(subject_id, 'id')}"
 
 
 def gateway_key(gateway_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from quarterdeck.contracts.agents import AgentIdentity, AgentRecord, ApiToken, JoinToken, WatchTicket
 from quarterdeck.contracts.links import GatewayLease, LinkRecord
-from quarterdeck.contracts.policies import CommandPolicy
+from quarterdeck.contracts.policies import Approval, CommandPolicy
 from quarterdeck.contracts.streams import AGENTS, GATEWAYS, LINKS, POLICIES, TOKENS
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.registry.table import Table
@@ -19,7 +19,7 @@ class Registry:
         self.tokens: Table[ApiToken | JoinToken | WatchTicket | AgentIdentity] = Table(
             bus, TOKENS, ApiToken | JoinToken | WatchTicket | AgentIdentity
         )
-        self.policies: Table[CommandPolicy] = Table(bus, POLICIES, CommandPolicy)
+        self.policies: Table[CommandPolicy | Approval] = Table(bus, POLICIES, CommandPolicy | Approval)
 
     async def close(self) -> None:
         """Stop all watches."""

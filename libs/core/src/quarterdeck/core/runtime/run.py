@@ -99,9 +99,10 @@ async def _assemble(
 
 
 def _store(settings: CoreSettings) -> "Store":
-    from quarterdeck.core.store import Store, StoreSettings
+    from quarterdeck.core.store import Lifetimes, Store, StoreSettings
 
-    return Store(StoreSettings(url=settings.redis_url))
+    lifetimes = Lifetimes(command_ttl_s=settings.command_history_s, batch_ttl_s=settings.batch_history_s)
+    return Store(StoreSettings(url=settings.redis_url, lifetimes=lifetimes))
 
 
 def _stop_on_signals(health: Health, stopping: asyncio.Event) -> None:

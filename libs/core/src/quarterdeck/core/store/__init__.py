@@ -1,5 +1,6 @@
 """Command state in Redis: one script per transition, with its event in the same act. The only importer of `redis`."""
 
+from quarterdeck.core.store.scripts import Lifetimes
 from quarterdeck.core.store.sessions import Enqueued, NewRound, SessionView, Standing
 from quarterdeck.core.store.shapes import (
     Amendment,
@@ -31,6 +32,7 @@ __all__ = [
     "Enqueued",
     "HandOver",
     "Idempotency",
+    "Lifetimes",
     "LostOutput",
     "Move",
     "NewBatch",

@@ -26,6 +26,7 @@ class Store(Reads, Writes, Sessions, Restoring):
     """Every method raises Unavailable while Redis is away or a shard has no incarnation."""
 
     def __init__(self, settings: StoreSettings) -> None:
+        self.lifetimes = settings.lifetimes
         self._runner = ScriptRunner(settings.url, settings.lifetimes)
         self._forgetting = Forgetting(self._runner)
 

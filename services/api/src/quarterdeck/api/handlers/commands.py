@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from quarterdeck.api.handlers.origin import Origin
 from quarterdeck.api.handlers.requests import SubmitCommand
 from quarterdeck.api.handlers.specs import build_spec, payload_bytes
@@ -17,7 +19,14 @@ NO_LINK_AT_INTAKE: Final = "no_link_at_intake"
 """Reason of a command that was unreachable when it came in, and was answered so."""
 
 
-def new_command(request: SubmitCommand, target: Target, origin: Origin, *, connected: bool) -> NewCommand:
+def new_command(
+    request: SubmitCommand,
+    target: Target,
+    origin: Origin,
+    *,
+    connected: bool,
+    needs_approval: bool = False,
+) -> NewCommand:
     """`connected`: the agent has a link, or lost it a moment ago. Raises InvalidInput and its kin."""
     spec = build_spec(
         request,
@@ -25,6 +34,8 @@ def new_command(request: SubmitCommand, target: Target, origin: Origin, *, conne
         payload=payload_bytes(request.payload),
         timeout_from=TimeoutClock.CREATION,
     )
+    if needs_approval:
+        spec = msgspec.structs.replace(spec, needs_approval=True)
     tenant, user_id = origin.principal.tenant, origin.principal.name
     command_id = origin.fresh_id()
     chunk = DispatchChunk(
@@ -35,8 +46,8 @@ def new_command(request: SubmitCommand, target: Target, origin: Origin, *, conne
         created_at_ms=origin.now_ms,
     )
     dispatch = RawEntry(subjects.command(tenant, spec.lane), f"{command_id}-dispatch", codec.encode(chunk))
-    # With retries, a queue or dependencies the dispatcher decides; without, the answer is known now.
-    patient = spec.queue_for_ms is not None or spec.retry.max_attempts > 1 or spec.depends_on
+    # What may wait or be tried again is the dispatcher's to decide; of anything else the answer is known now.
+    patient = spec.queue_for_ms is not None or spec.retry.max_attempts > 1 or spec.held
     hopeless = not connected and not patient
     return NewCommand(
         command_id=command_id,

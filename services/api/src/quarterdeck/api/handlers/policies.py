@@ -21,6 +21,7 @@ def new_policy(asked: ReplacePolicy, principal: Principal, now_ms: int) -> Comma
     return CommandPolicy(
         tenant=principal.tenant,
         allowed=None if asked.allowed is None else tuple(asked.allowed),
+        needs_approval=tuple(asked.needs_approval),
         cached_s=asked.cached,
         updated_at_ms=now_ms,
         updated_by=principal.name,

@@ -82,6 +82,8 @@ class ReplacePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     allowed: Annotated[list[Pattern], Meta(max_length=500)] | None = None
     """Command types that may be ordered, `*` and `?` as in file names; null: all."""
+    needs_approval: Annotated[list[Pattern], Meta(max_length=500)] = []
+    """Command types that somebody else must approve before they are sent."""
     cached: dict[str, Annotated[int, Meta(ge=1, le=1800)]] = {}
     """Command types that only ask, and for how many seconds a success answers the same question again."""
 

@@ -37,6 +37,8 @@ def batch_routes(parts: Parts) -> list[HTTPRouteHandler]:
         request: WebRequest, body: bytes, spec: CommandSpec, texts: list[str], field: str, alias: str | None
     ) -> str:
         tenant = request.user.tenant
+        if parts.limits.policies.needs_approval(tenant, spec.command_type):
+            spec = msgspec.structs.replace(spec, needs_approval=True)
         targets = parse_targets(texts, field=field)
         known = await parts.fleet.known(tenant, {target.agent_id for target in targets})
         check_known(targets, known, field=field)

@@ -35,8 +35,9 @@ local function stand(id, c, agent_id, attempt, state, fields)
     expire_from(fields.updated_at_ms, ttl_ms, key, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
   else
     local deadline = fields.deadline_at_ms or c.deadline
-    -- Who was to wake it is forgotten: it looks at its dependencies itself.
-    local look = fields.reason == 'dependencies' and MENDING_MS or LOOK_MS[state] or deadline
+    -- Who was to wake it is forgotten: it looks itself at what holds it back.
+    local held = fields.reason == 'dependencies' or fields.reason == 'needs_approval'
+    local look = held and MENDING_MS or LOOK_MS[state] or deadline
     redis.call('ZADD', key_attention(), math.max(now + MENDING_MS, math.min(deadline, now + look)), id)
   end
 end
