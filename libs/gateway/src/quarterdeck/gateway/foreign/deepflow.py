@@ -131,7 +131,10 @@ class DeepflowConversation:
         await self._write(request.SerializeToString())
 
     async def write_terminate(self, command: ForeignCommand) -> None:
-        """There is no such message: the command ends here, and what still comes of it is fenced."""
+        """There is no such message: the command ends here, and what still comes of it is fenced.
+
+        Its place is free at once: the agent drops what it runs when the next request of the kind arrives.
+        """
         if isinstance(command.wire_id, int):
             self._pending.pop(command.wire_id, None)
         self._desk.abandon(command, MAY_STILL_RUN)
