@@ -6,6 +6,7 @@ import uuid
 import pytest
 from structlog.testing import capture_logs
 
+from quarterdeck.contracts import streams, subjects
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import failpoints, metrics
 from quarterdeck.core.conversations import ConversationCommandService, MembersSerializer
@@ -67,6 +68,21 @@ async def test_the_domain_event_is_on_the_bus_with_the_documents_fields(talk: Ta
     assert event["data"]["round"] == 1
     await talk.store.forget([])  # entries leave the outbox a moment after the bus has them: now
     assert await talk.store.left_over(range(64), older_than_ms=-10_000) == []
+
+
+async def test_who_watches_a_command_hears_of_the_command_alone(talk: Talk) -> None:
+    """S3-8: the session's versions are no versions of the command"""
+    command = (await talk.ask(await talk.session()))["command"]
+
+    seen = [
+        subjects.parse_event(message.subject)
+        async for messages in talk.bus.read(
+            streams.FEED, list(subjects.watch_command(TENANT, None, command.id)), follow=False
+        )
+        for message in messages
+    ]
+
+    assert {event.entity for event in seen} == {"command"}
 
 
 async def test_concurrent_requests_on_one_session_make_one_command(talk: Talk) -> None:

@@ -56,7 +56,9 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     @property
     def subject(self) -> str:
         entity, _, verb = self.type.partition(".")
-        return subjects.event(self.tenant, self.batch_id, self.command_id, entity, verb)
+        # A session's events have versions of their own: who watches a command must not take them for the command's.
+        command_id = None if entity == SESSION else self.command_id
+        return subjects.event(self.tenant, self.batch_id, command_id, entity, verb)
 
 
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -47,7 +47,8 @@ class Crew:
     def _next(self, tenant: str, command_type: str) -> Found | Gone:
         able = self._able.get((tenant, command_type), OrderedDict())
         leaving: Found | None = None
-        for agent_id in list(able):
+        for _ in range(len(able)):
+            agent_id = next(iter(able))
             able.move_to_end(agent_id)
             link = self._links(tenant, agent_id)
             if isinstance(link, Found):
