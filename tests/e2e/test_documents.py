@@ -8,7 +8,8 @@ from typing import Any
 from quarterdeck.testing.eventually import eventually
 from tests.conformance.agents.quicflow import ClientOptions, SampleClient
 from tests.e2e.agents import agent, connected
-from tests.e2e.documents import EXAMPLES, Example, found, plain, says, shown
+from tests.e2e.documents import EXAMPLES
+from tests.e2e.examples import Example, found, plain, says, shown
 from tests.e2e.system import System
 
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -50,15 +50,20 @@ class Wire:
         await self.connection.send(msgspec.json.encode({"type": kind, "payload": payload}).decode())
 
 
-@asynccontextmanager
-async def wired(
+def wired(
     deck: Deck, batch_id: str, *, token: str | None = TOKEN, **params: str
-) -> AsyncIterator[Wire]:
+) -> AbstractAsyncContextManager[Wire]:
+    """As `wired_to`, of the service that `deck` reaches."""
+    return wired_to(deck.url, batch_id, token=token, **params)
+
+
+@asynccontextmanager
+async def wired_to(url: str, batch_id: str, *, token: str | None, **params: str) -> AsyncIterator[Wire]:
     """A WebSocket of the batch, open until the block ends."""
-    url = deck.url.rstrip("/").replace("http", "ws", 1) + f"/api/batch_commands/{batch_id}/ws"
+    socket = url.rstrip("/").replace("http", "ws", 1) + f"/api/batch_commands/{batch_id}/ws"
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     query = f"?{urlencode(params)}" if params else ""
-    async with connect(url + query, additional_headers=headers, proxy=None) as connection:
+    async with connect(socket + query, additional_headers=headers, proxy=None) as connection:
         yield Wire(connection)
 
 
