@@ -22,6 +22,8 @@ class WaitingOrders:
         self._heap: list[tuple[tuple[int, int], ForeignCommand]] = []
         """May hold what was removed since; `_by_key` decides."""
         self._by_key: dict[Key, ForeignCommand] = {}
+        self._by_type: Counter[str] = Counter()
+        """How many of each command type wait."""
         self._stops: dict[Key, None] = {}
 
     def __len__(self) -> int:
@@ -34,13 +36,20 @@ class WaitingOrders:
     def add(self, command: ForeignCommand) -> None:
         heapq.heappush(self._heap, (command.queued.rank, command))
         self._by_key[command.key] = command
+        self._by_type[command.spec.command_type] += 1
 
     def find(self, key: Key) -> ForeignCommand | None:
         return self._by_key.get(key)
 
     def remove(self, key: Key) -> ForeignCommand | None:
         """None when it is not here any more."""
-        return self._by_key.pop(key, None)
+        command = self._by_key.pop(key, None)
+        if command is not None:
+            command_type = command.spec.command_type
+            self._by_type[command_type] -= 1
+            if not self._by_type[command_type]:
+                del self._by_type[command_type]
+        return command
 
     def of_other_epochs(self, epoch: Epoch) -> list[ForeignCommand]:
         """What was ordered for another link."""
@@ -53,18 +62,25 @@ class WaitingOrders:
         """
         taken: list[ForeignCommand] = []
         held_back: list[tuple[tuple[int, int], ForeignCommand]] = []
-        coming = Counter(running)
-        while self._heap and len(taken) < limit:
+        room = {
+            command_type: limit if most_of_a_type is None else most_of_a_type - running[command_type]
+            for command_type in self._by_type
+        }
+        # Types with room. Without them nothing is looked at, however many orders wait for one long command.
+        able = {command_type for command_type, left in room.items() if left > 0}
+        while self._heap and len(taken) < limit and able:
             entry = heapq.heappop(self._heap)
             command = entry[1]
             if self._by_key.get(command.key) is not command:
                 continue
             command_type = command.spec.command_type
-            if most_of_a_type is not None and coming[command_type] >= most_of_a_type:
+            if command_type not in able:
                 held_back.append(entry)
                 continue
-            coming[command_type] += 1
             taken.append(command)
+            room[command_type] -= 1
+            if not room[command_type]:
+                able.remove(command_type)
         for entry in held_back:
             heapq.heappush(self._heap, entry)
         return taken
