@@ -119,6 +119,7 @@ class SampleClient:
         for wait in waits:
             wait.cancel()
         if not self._ponged.is_set():
+            self._transport.close()
             raise NotAccepted(self.close_code or 0, self.close_phrase)
 
     async def close(self) -> None:
