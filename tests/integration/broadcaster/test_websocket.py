@@ -8,11 +8,13 @@ import httpx
 import pytest
 
 from quarterdeck.broadcaster.settings import BroadcasterSettings
+from quarterdeck.contracts.events import EventRecord, encode_cloud_event
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.contracts.orders import TerminateRequest
 from quarterdeck.contracts.states import BatchState
 from quarterdeck.contracts.states import CommandState as S
 from quarterdeck.core import metrics
+from quarterdeck.core.bus import Outgoing
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.registry.keys import api_token_key
 from quarterdeck.testing.eventually import eventually
@@ -86,6 +88,29 @@ async def test_who_comes_late_gets_all_output_and_no_state_that_is_over(stage: D
     assert statuses_of(messages, child.command_id) == ["EXECUTING", "SUCCESS"]
     assert bytes_of(messages, child.command_id) == b"before\nafter\n"
     assert [message["type"] for message in messages].count("BATCH_TASK_CREATED") == 1
+
+
+async def test_an_event_that_was_overtaken_is_not_told(stage: Deck) -> None:
+    """S4-22: two writers publish, so an older event may lie behind a newer one."""
+    batch_id = await new_batch(stage, 1)
+    (child,) = await stage.expand(batch_id)
+    await stage.move(child.command_id, S.EXECUTING)
+    async with wired(stage, batch_id) as wire:
+        messages = await wire.until("CHILD_TASK_UPDATE", status="EXECUTING")
+        record = EventRecord(
+            type="command.sent",
+            tenant=TENANT,
+            aggregate_id=child.command_id,
+            version=1,
+            at_ms=1,
+            batch_id=batch_id,
+            command_id=child.command_id,
+            payload={"state": "sent", "attempt": 1, "agent_id": "a0"},
+        )
+        await stage.bus.publish(Outgoing(record.subject, encode_cloud_event(record)))
+        await stage.move(child.command_id, S.SUCCEEDED, exit_code=0)
+        messages += await wire.rest()
+    assert statuses_of(messages, child.command_id) == ["EXECUTING", "SUCCESS"]
 
 
 async def test_a_lost_connection_resumes_behind_the_last_message(stage: Deck) -> None:
