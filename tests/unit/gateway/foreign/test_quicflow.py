@@ -173,7 +173,9 @@ async def test_answer_without_a_status_is_neither_success_nor_failure() -> None:
     assert link.desk.told == [ended(CommandState.OUTCOME_UNKNOWN, "protocol", "an answer of no status")]
 
 
-@pytest.mark.parametrize("payload", [b"{", b'{"msg_id": 5}', b'{"result": "?"}', b"\xff\xff"])
+@pytest.mark.parametrize(
+    "payload", [b"{", b'{"error": "\xff"}', b'{"msg_id": 5}', b'{"result": "?"}', b"\xff\xff"]
+)
 async def test_answer_that_cannot_be_read_leaves_the_outcome_unknown_and_the_link_alone(
     payload: bytes,
 ) -> None:
@@ -256,9 +258,11 @@ async def test_event_is_acknowledged_when_the_client_waits_for_that() -> None:
     await link.says(DATA, message(EVENT, callback("x", success=True), wait_ack=True), OF_CLIENT)
     await link.says(DATA, message(EVENT, b"no json", wait_ack=True), 12)
     await link.says(DATA, message(QUERY, b"{}", wait_ack=True), 16)
+    await link.says(DATA, message(EVENT, b'{"command_type": "\xff"}', wait_ack=True), 20)
+    await link.says(DATA, message(EVENT, b'{"payload": ' + b"[" * 100_000, wait_ack=True), 24)
 
     answers = [(sent.stream_id, Message(sent.frame).nested(2).integer(2)) for sent in link.sent]
-    assert answers == [(OF_CLIENT, SUCCESS), (12, FAILURE), (16, FAILURE)]
+    assert answers == [(OF_CLIENT, SUCCESS), *((stream, FAILURE) for stream in (12, 16, 20, 24))]
 
 
 async def test_heartbeat_is_answered_on_its_stream() -> None:
@@ -325,3 +329,5 @@ def test_result_is_json_whatever_the_client_sent() -> None:
     assert json_text("ünicode".encode()) == '"ünicode"'.encode()
     assert json_text(b"\xff") == b'"/w=="'
     assert json_text(b"") == b""
+    assert json_text(b'{"a": "\xff"}') == b'"eyJhIjogIv8ifQ=="'
+    assert json.loads(json_text(b"[" * 100_000)) == "[" * 100_000

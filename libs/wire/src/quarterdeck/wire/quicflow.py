@@ -35,6 +35,10 @@ REFUSED: Final = 1
 """QUIC close codes: in order, and for whoever broke a rule or came under a name that is taken."""
 
 
+NOT_JSON: Final = (ValueError, RecursionError)
+"""What decoding hostile JSON raises: msgspec's own errors, those of text that is no UTF-8, of nesting without end."""
+
+
 class CommandPayload(msgspec.Struct, frozen=True, kw_only=True):
     """The payload of a COMMAND, and of an EVENT: what it is, and its parameters."""
 
@@ -170,14 +174,14 @@ def read_command(message: pb.DataMessage) -> CommandPayload:
     """What a COMMAND or an EVENT is about."""
     try:
         return _command_payloads.decode(message.payload)
-    except msgspec.MsgspecError as error:
+    except NOT_JSON as error:
         raise DecodeError(f"no command payload: {error}") from error
 
 
 def read_callback(event: CommandPayload) -> CommandCallback:
     try:
         return _callbacks.decode(event.payload)
-    except msgspec.MsgspecError as error:
+    except NOT_JSON as error:
         raise DecodeError(f"no callback: {error}") from error
 
 
@@ -185,7 +189,7 @@ def _json_answer(text: bytes) -> pb.AckMessage:
     try:
         said = _json_acks.decode(text)
         result = b64decode(said.result or "", validate=True)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except NOT_JSON as error:
         raise DecodeError(f"no answer: {error}") from error
     return pb.AckMessage(
         msg_id=said.msg_id, status=_status(said.status), result=result, error=said.error or ""

@@ -9,7 +9,7 @@ import msgspec
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.wire.backbone_v1 import backbone_pb2 as pb
 from quarterdeck.wire.codes import ResultReason
-from quarterdeck.wire.quicflow import CommandCallback
+from quarterdeck.wire.quicflow import NOT_JSON, CommandCallback
 
 PROMISE_TIMEOUT: Final = "promise timeout"
 """What the field calls a command that took too long."""
@@ -63,7 +63,9 @@ def answer_of_ack(ack: pb.AckMessage) -> Answer:
 
 def answer_of_callback(callback: CommandCallback) -> Answer:
     if callback.success:
-        return Answer(callback.callback_id, CommandState.SUCCEEDED, result=_unless_null(callback.result))
+        return Answer(
+            callback.callback_id, CommandState.SUCCEEDED, result=json_text(_unless_null(callback.result))
+        )
     return Answer(callback.callback_id, CommandState.FAILED, error=callback.error)
 
 
@@ -78,7 +80,7 @@ def json_text(result: bytes) -> bytes:
         return b""
     try:
         msgspec.json.decode(result)
-    except msgspec.MsgspecError:
+    except NOT_JSON:
         pass
     else:
         return result
