@@ -157,4 +157,7 @@ async def test_a_policy_holds_for_sessions_too(deck: Deck) -> None:
     answer = await _ask(deck, session_id)
 
     assert (answer.status_code, answer.json()["success"]) == (403, False)
+    assert answer.json()["code"] == "command_not_allowed"
+    foreign = await _ask(deck, await _session(deck, owner="bob"))
+    assert foreign.json()["code"] == "session_access_denied"  # S3-4: access comes first
     assert (await _ask(deck, session_id, command_type="greet")).status_code == 202

@@ -21,6 +21,7 @@ from quarterdeck.core.conversations.errors import (
     SessionRefused,
     SessionStorageFailed,
 )
+from quarterdeck.core.conversations.requests import SessionRequest
 from quarterdeck.core.conversations.serializer import (
     ConversationSerializer,
     MembersSerializer,
@@ -39,5 +40,6 @@ __all__ = [
     "SessionInputInvalid",
     "SessionNotFound",
     "SessionRefused",
+    "SessionRequest",
     "SessionStorageFailed",
 ]

@@ -3,7 +3,7 @@
 Owns the order of the steps and their measures; each step is a piece of its own beside this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from quarterdeck.core.store import Enqueued, SessionView, Standing, Store
 
 _NOTHING_PENDING: Final[dict[str, Any]] = {"command_id": None}
 Payload = Mapping[str, Any] | msgspec.Raw | None
+Admission = Callable[[SessionRequest], Awaitable[None]]
 
 
 class ConversationCommandService:
@@ -48,13 +49,18 @@ class ConversationCommandService:
         *,
         tenant: str = "default",
         serializer: ConversationSerializer | None = None,
+        admit: Admission | None = None,
     ) -> None:
-        """`serializer`: makes what `enqueue_command` answers as `command`; None: a SessionCommand."""
+        """`serializer`: makes what `enqueue_command` answers as `command`; None: a SessionCommand.
+
+        `admit`: asked before anything is created, once access was granted; what it raises leaves as it is.
+        """
         self._store = store
         self._relay = relay
         self._clock = clock
         self._tenant = check_id(tenant, "tenant")
         self._serializer = serializer
+        self._admit = admit
         self._members = MembersSerializer()
         self._access = ConversationAccessControl(store)
         self._events = ConversationEventHandler(relay)
@@ -123,21 +129,25 @@ class ConversationCommandService:
     ) -> SessionCommand:
         """The new command, or the one that stands for this request; the bus has its event. Raises SessionRefused."""
         user, sid = str(user_id), str(session_id)
-        with self._errors.handling(sid, user), metrics.SESSION_LATENCY.time():
-            log_points.command_received(sid, user, command_type, has_key=idempotency_key is not None)
-            request = SessionRequest.of(
-                tenant=self._tenant,
-                user_id=user,
-                session_id=sid,
-                command_type=command_type,
-                payload=payload,
-                idempotency_key=idempotency_key,
-            )
-            session = await self._access.verify_session_access(self._tenant, user, request.session_id)
-            enqueued = await self._rounds.create(request, session)
-            self._note(request, enqueued)
-            await self._events.ensure(enqueued.entries, enqueued.command_id)
-            return await self._read(request.session_id, enqueued.command_id)
+        with metrics.SESSION_LATENCY.time():
+            with self._errors.handling(sid, user):
+                log_points.command_received(sid, user, command_type, has_key=idempotency_key is not None)
+                request = SessionRequest.of(
+                    tenant=self._tenant,
+                    user_id=user,
+                    session_id=sid,
+                    command_type=command_type,
+                    payload=payload,
+                    idempotency_key=idempotency_key,
+                )
+                session = await self._access.verify_session_access(self._tenant, user, request.session_id)
+            if self._admit is not None:
+                await self._admit(request)
+            with self._errors.handling(sid, user):
+                enqueued = await self._rounds.create(request, session)
+                self._note(request, enqueued)
+                await self._events.ensure(enqueued.entries, enqueued.command_id)
+                return await self._read(request.session_id, enqueued.command_id)
 
     async def pending(self, user_id: str | int, session_id: str | UUID) -> SessionCommand | None:
         """The command of the session that has not ended; there is never more than one. Raises SessionRefused."""

@@ -11,9 +11,12 @@ from quarterdeck.api.handlers.session_requests import CreateSession, SubmitSessi
 from quarterdeck.api.handlers.specs import payload_bytes
 from quarterdeck.api.parts import Parts
 from quarterdeck.api.views import sessions as shapes
-from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.events import rfc3339
-from quarterdeck.core.conversations import ConversationCommandService, ConversationErrorHandler
+from quarterdeck.core.conversations import (
+    ConversationCommandService,
+    ConversationErrorHandler,
+    SessionRequest,
+)
 from quarterdeck.web.answers import Answer
 from quarterdeck.web.body import read_body
 from quarterdeck.web.decoding import decode_body
@@ -23,9 +26,12 @@ from quarterdeck.web.paths import WebRequest
 def session_routes(parts: Parts) -> list[HTTPRouteHandler]:
     errors = ConversationErrorHandler()
 
+    async def admit(asked: SessionRequest) -> None:
+        await parts.intake.admit(asked.tenant, asked.user_id, asked.spec, commands=1)
+
     @cache
     def service_of(tenant: str) -> ConversationCommandService:
-        return ConversationCommandService(parts.store, parts.relay, parts.clock, tenant=tenant)
+        return ConversationCommandService(parts.store, parts.relay, parts.clock, tenant=tenant, admit=admit)
 
     @post("/api/sessions")
     async def create(request: WebRequest) -> Answer:
@@ -44,8 +50,6 @@ def session_routes(parts: Parts) -> list[HTTPRouteHandler]:
         with errors.handling(session_id, user.name):
             asked = decode_body(body, SubmitSessionCommand)
             key = one_key(request.headers.get("idempotency-key"), asked.idempotency_key)
-        spec = CommandSpec(command_type=asked.command_type, payload=b"")
-        await parts.intake.admit(user.tenant, user.name, spec, commands=1)
         command = await service_of(user.tenant).submit(
             user.name,
             session_id,
