@@ -11,7 +11,7 @@ from quarterdeck.agent.ports import Connection
 from quarterdeck.agent.settings import ServerAddress
 from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.bus import Bus
-from quarterdeck.core.clock import SystemClock
+from quarterdeck.core.clock import Clock, SystemClock
 from quarterdeck.core.registry import Registry
 from quarterdeck.core.runtime import Health, Service, ServiceContext, TaskSet
 from quarterdeck.core.settings import CoreSettings
@@ -47,7 +47,7 @@ class Station:
 
 @asynccontextmanager
 async def station(
-    bus: Bus, carrier: Carrier, directory: Path, *, admit_dialects: bool = False
+    bus: Bus, carrier: Carrier, directory: Path, *, admit_dialects: bool = False, clock: Clock | None = None
 ) -> AsyncIterator[Station]:
     """Runs the service of `carrier` until the block ends, then drains it. Fails when the service failed."""
     authority = CertificateAuthority.load_or_create(directory)
@@ -56,7 +56,7 @@ async def station(
     (directory / "server.key").write_bytes(server.key_pem)
     name = f"gw-{carrier}"
     ready = asyncio.Event()
-    ctx = _context(bus, ready)
+    ctx = _context(bus, ready, clock or SystemClock())
     running = asyncio.create_task(_service(carrier, name, directory, admit_dialects).run(ctx))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,13 +109,13 @@ class _ReadySignal(Health):
         self._ready_signal.set()
 
 
-def _context(bus: Bus, ready: asyncio.Event) -> ServiceContext:
+def _context(bus: Bus, ready: asyncio.Event, clock: Clock) -> ServiceContext:
     return ServiceContext(
         settings=CoreSettings(),
         service_id="test",
         bus=bus,
         registry=Registry(bus),
-        clock=SystemClock(),
+        clock=clock,
         health=_ReadySignal(ready),
         tasks=TaskSet(),
         stopping=asyncio.Event(),
