@@ -37,6 +37,7 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "retry": {"max_attempts": 2, "backoff_ms": 10},
         "env": {"A": "b"},
         "queue_for": 5,
+        "depends_on": [],
     },
     "/api/command/batch": {"client_ids": ["a1"], "command_type": "shell", "payload": {}, "timeout": 30},
     "/api/batch_commands": {

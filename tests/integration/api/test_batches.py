@@ -70,6 +70,7 @@ async def test_a_batch_shows_every_task_with_its_nulls_before_anything_was_expan
         "error_message": None,
         "stdout_truncated_bytes": 0,
         "stderr_truncated_bytes": 0,
+        "via": None,
         "created_at": body["tasks"][0]["created_at"],
         "updated_at": body["tasks"][0]["updated_at"],
     }

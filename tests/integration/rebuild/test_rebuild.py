@@ -2,17 +2,19 @@
 
 import random
 
+import msgspec
 import pytest
 
-from quarterdeck.contracts.commands import CommandSpec
+from quarterdeck.contracts import subjects
+from quarterdeck.contracts.commands import CommandSpec, Lane
 from quarterdeck.contracts.errors import IdempotencyConflict, Unavailable
-from quarterdeck.contracts.ids import child_id, new_id, shard_for
+from quarterdeck.contracts.ids import child_id, new_id, shard_for, shard_of
 from quarterdeck.contracts.states import BatchState, CommandState
 from quarterdeck.core import failpoints
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.failpoints import FailpointStruck
 from quarterdeck.core.rebuild import Rebuilder, StateKeeper
-from quarterdeck.core.store import Idempotency, Move, NewCommand
+from quarterdeck.core.store import Idempotency, Move, NewCommand, RawEntry, keys
 from quarterdeck.core.store.restoring import BatchStory
 from quarterdeck.embedded.redis_server import RedisServer
 from tests.integration.rebuild.history import NO_WAITING, SPEC, History, now_ms
@@ -267,3 +269,39 @@ async def test_what_would_have_been_forgotten_is_not_rebuilt(history: History) -
     assert await Rebuilder(history.bus, history.store, InAnHour(), NO_WAITING).rebuild() is not None
 
     assert await history.store.command("t", command_id) is None
+
+
+async def test_what_waits_for_others_looks_at_them_soon_after_a_rebuild(history: History) -> None:
+    """S0-35, S0-40, I12: the message that was to wake it is lost with everything else, and is not needed."""
+    first = await history.command()
+    second = await history.command(spec=msgspec.structs.replace(SPEC, depends_on=(first,)))
+    wake = RawEntry(subjects.command("t", Lane.URGENT), f"{second}-wake", b"")
+    await history.store.await_ends("t", [first], [wake])
+    await history.move(second, S.WAITING, reason="dependencies", deadline_at_ms=now_ms() + 3_600_000)
+
+    await history.client.flushall()
+    await history.rebuild()
+
+    view = await history.store.command("t", second)
+    assert view is not None
+    assert (view.state, view.reason, view.spec.depends_on) == (S.WAITING, "dependencies", (first,))
+    look_at_ms = await history.client.zscore(keys.key(shard_of(second), "attention"), second)
+    assert look_at_ms is not None
+    assert look_at_ms < now_ms() + 10_000
+    assert await history.store.await_ends("t", [first], [wake]) == [S.PENDING]
+
+
+async def test_what_is_in_flight_is_counted_anew_by_a_rebuild(history: History) -> None:
+    """S0-17, I12: singles, children, and children that no chunk created yet."""
+    ended = await history.command()
+    await history.command()
+    batch_id = await history.batch(5)
+    await history.expand(batch_id, range(2))
+    await history.move(ended, S.UNREACHABLE, attempt=1)
+    await history.move(ended, S.UNREACHABLE, attempt=2)
+    assert await history.store.in_flight() == 6
+
+    await history.client.flushall()
+    await history.rebuild()
+
+    assert await history.store.in_flight() == 6
