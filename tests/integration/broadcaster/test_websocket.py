@@ -59,6 +59,7 @@ async def test_a_batch_is_told_from_its_creation_to_its_end(stage: Deck) -> None
         "stdout_truncated_bytes": 0,
         "stderr_truncated_bytes": 0,
         "error_message": None,
+        "via": None,
         "created_at": created["created_at"],
         "updated_at": task["updated_at"],
     }

@@ -58,6 +58,14 @@ def test_each_state_that_a_command_enters_is_told_in_the_seeds_words() -> None:
             assert message["payload"]["status"] == STATUS_OF[state]
 
 
+def test_the_wire_is_told_where_the_event_knows_it() -> None:
+    """S4-22"""
+    known = told(event("command.sent", state="sent", attempt=1, agent_id="a1", via="grpc"))
+    unknown = told(event("command.started", state="executing", attempt=1, agent_id="a1"))
+    assert known[0]["payload"]["via"] == "grpc"
+    assert "via" not in unknown[0]["payload"]
+
+
 def test_a_line_carries_what_tells_old_from_new() -> None:
     """S4-22"""
     (child,) = socket_messages.decode(

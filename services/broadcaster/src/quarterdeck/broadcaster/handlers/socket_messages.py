@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from quarterdeck.contracts import subjects
 from quarterdeck.contracts.events import BATCH, COMMAND, COMMAND_OUTPUT_LOST, rfc3339
@@ -69,6 +70,8 @@ class TaskUpdate(msgspec.Struct, frozen=True, kw_only=True):
     error_message: str | None
     stdout_truncated_bytes: int
     stderr_truncated_bytes: int
+    via: str | UnsetType = UNSET
+    """Absent where the event does not tell it."""
     updated_at: str
 
 
@@ -107,6 +110,7 @@ class _Moved(msgspec.Struct):
     error: str | None = None
     exit_code: int | None = None
     signal: int | None = None
+    via: str | UnsetType = UNSET
     stdout_truncated: int = 0
     stderr_truncated: int = 0
 
@@ -219,6 +223,7 @@ def _task_update(event: _Event) -> TaskUpdate:
         error_message=error_message(moved),
         stdout_truncated_bytes=moved.stdout_truncated,
         stderr_truncated_bytes=moved.stderr_truncated,
+        via=moved.via,
         updated_at=event.time,
     )
 
