@@ -153,6 +153,7 @@ async def test_missing_working_directory_fails_before_anything_starts(link: Conv
         ("shell", {"comand": "ls"}, '{"command": "…"}'),
         ("shell", b"no json", '{"command": "…"}'),
         ("shell", b'{"command": "\xff"}', "utf-8"),
+        ("shell", b'{"shell": ' + b"[" * 100_000, "invalid payload"),
         ("shell", {"command": "a\0b"}, "NUL"),
         ("exec", {"argv": []}, '{"argv": ["program", …]}'),
         ("exec", {"argv": "ls"}, '{"argv": ["program", …]}'),

@@ -57,7 +57,7 @@ class Catalogue(msgspec.Struct, frozen=True):
         """`payload`: a CatalogueCall as JSON. Raises InvalidPayload."""
         try:
             call = _calls.decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidPayload(f"invalid payload: {error}") from None
         command = next((command for command in self.commands if command.ident == call.ident), None)
         if command is None:

@@ -119,7 +119,7 @@ class FunctionHandler:
     def _decode(self, payload: bytes) -> Any:
         try:
             return self._decoder.decode(payload or b"null")
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise HandlerError(ResultReason.INVALID_PAYLOAD, f"invalid payload: {error}") from error
 
     async def _check(self, arguments: tuple[Any, ...]) -> None:
@@ -130,7 +130,7 @@ class FunctionHandler:
 def _encode(result: Any) -> bytes:
     try:
         return msgspec.json.encode(result)
-    except (TypeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (TypeError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise HandlerError(ResultReason.EXECUTION_FAILED, f"execution failed: result: {error}") from error
 
 

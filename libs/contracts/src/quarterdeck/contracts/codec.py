@@ -30,5 +30,5 @@ class Decoder(Generic[T]):
             raise DecodeError(f"message of {len(raw)} bytes, limit {self._max_bytes}")
         try:
             return self._decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(str(error)) from error

@@ -56,7 +56,7 @@ def plan_for(command_type: str, payload: bytes) -> Plan:
     expected = _EXPECTED[command_type]
     try:
         plan = _exec_plan(payload) if command_type == EXEC else _shell_plan(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidPayload(f"invalid payload: {expected}; {error}") from None
     if plan is None:
         raise InvalidPayload(f"invalid payload: {expected}")
