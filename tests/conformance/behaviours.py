@@ -60,6 +60,33 @@ class LinkBehaviours:
         assert (result.end, result.exit_code) == (CommandState.FAILED, failure.exit_code)
         assert failure.said in result.error + (await plane.stored(result.command_id, "stderr")).decode()
 
+    async def test_order_that_comes_again_starts_nothing(self, plane: Plane, tmp_path: Path) -> None:
+        if "shell" in self.wire.carries:
+            agent = await self.wire.agent(plane, 1)
+            starts = tmp_path / "starts"
+            command_id = await plane.order(
+                agent.agent_id, Job("shell", {"command": f"echo started >> {starts}"})
+            )
+            await plane.order_again(command_id)
+            await plane.report(reports.Result, command_id)
+            await plane.order_again(command_id)
+            later = await plane.order(agent.agent_id, self.wire.jobs.greets)
+            await self._answered(plane, later, self.wire.jobs.greets)
+            assert starts.read_text() == "started\n"
+            return
+        mute = await self.wire.mute(plane, 1)
+        command_id = await plane.order(mute.agent_id, self.wire.jobs.greets)
+        await mute.ordered(1)
+        await plane.order_again(command_id)
+        await mute.say_result(command_id)
+        await plane.report(reports.Result, command_id)
+        await plane.order_again(command_id)
+        later = await plane.order(mute.agent_id, self.wire.jobs.greets)
+        await mute.ordered(2)
+        await mute.say_result(later)
+        await plane.report(reports.Result, later)
+        assert await mute.ordered(2) == 2
+
     @pytest.mark.parametrize("kind", KINDS)
     async def test_kind_of_command_is_carried_or_refused_before_anything_is_sent(
         self, plane: Plane, kind: str

@@ -75,6 +75,7 @@ class Plane:
         self.callers = AsyncExitStack()
         """Hangs up for those that came, the last one first."""
         self._numbers = count(1)
+        self._orders: dict[str, bytes] = {}
 
     async def join_token(self) -> JoinToken:
         """Enrols any number of our own agents."""
@@ -133,8 +134,14 @@ class Plane:
         payload = json.dumps(job.payload).encode()
         spec = CommandSpec(command_type=job.command_type, payload=payload, grace_ms=200)
         orders = GatewayOrders(tenant=TENANT, spec=spec, orders=(order,))
-        await self.gateway.ctx.bus.request(subjects.order(self.gateway.gateway_id), codec.encode(orders))
+        self._orders[command_id] = codec.encode(orders)
+        await self.order_again(command_id)
         return command_id
+
+    async def order_again(self, command_id: str) -> None:
+        """What a dispatcher does that does not know whether its message arrived."""
+        request = self._orders[command_id]
+        await self.gateway.ctx.bus.request(subjects.order(self.gateway.gateway_id), request)
 
     async def terminate(self, agent_id: str, command_id: str) -> None:
         item = TerminateItem(command_id, agent_id, 1, 200)

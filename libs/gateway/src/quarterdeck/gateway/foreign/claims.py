@@ -26,41 +26,46 @@ _RETRY_S: Final = 0.5
 class Claim(Enum):
     OURS = auto()
     TAKEN = auto()
-    """Another link has written it, or was about to."""
+    """It was written before, or was about to be."""
 
 
 class Claims:
-    """Of one link. `claimant`: names it among all links there ever were."""
+    """Of one link. `claimant`: names it among all links there ever were.
+
+    Each act of taking has a name of its own: an order that the link wrote, saw the end of and forgot may be handed over
+    once more, and is then as taken as by anybody else.
+    """
 
     def __init__(self, bus: Bus, tenant: str, claimant: str) -> None:
         self._bus = bus
         self._tenant = tenant
-        self._claimant = claimant.encode()
+        self._claimant = claimant
+        self._acts = 0
 
     async def take(self, orders: Sequence[GatewayOrder]) -> list[Claim]:
         """One claim per order, in their order, in one burst. Waits for the bus if need be."""
-        acks = [self._bus.publish_soon(self._message(order)) for order in orders]
+        self._acts += 1
+        act = f"{self._claimant} {self._acts}".encode()
+        claims = [Outgoing(self._subject(order), act, expected_last_subject_sequence=0) for order in orders]
+        acks = [self._bus.publish_soon(claim) for claim in claims]
         outcomes = await asyncio.gather(*acks, return_exceptions=True)
-        return [await self._settled(order, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
-
-    def _message(self, order: GatewayOrder) -> Outgoing:
-        return Outgoing(self._subject(order), self._claimant, expected_last_subject_sequence=0)
+        return [await self._settled(claim, outcome) for claim, outcome in zip(claims, outcomes, strict=True)]
 
     def _subject(self, order: GatewayOrder) -> str:
         return subjects.claim(self._tenant, order.command_id, order.attempt)
 
-    async def _settled(self, order: GatewayOrder, outcome: object) -> Claim:
+    async def _settled(self, claim: Outgoing, outcome: object) -> Claim:
         """What an answer means. Without one, or with a refusal, what is stored decides: our own first try may be it."""
         while isinstance(outcome, BaseException):
             if not isinstance(outcome, (WrongLastSequence, Unavailable, BusError)):
                 raise outcome
             try:
-                stored = await self._bus.last_message(streams.FEED, self._subject(order))
+                stored = await self._bus.last_message(streams.FEED, claim.subject)
                 if stored is not None:
-                    return Claim.OURS if stored.body == self._claimant else Claim.TAKEN
-                outcome = await self._bus.publish(self._message(order))
+                    return Claim.OURS if stored.body == claim.body else Claim.TAKEN
+                outcome = await self._bus.publish(claim)
             except (Unavailable, BusError) as error:
-                log.warning("gateway.claim_delayed", command_id=order.command_id, error=error.message)
+                log.warning("gateway.claim_delayed", subject=claim.subject, error=error.message)
                 await asyncio.sleep(_RETRY_S)
                 outcome = error
         return Claim.OURS

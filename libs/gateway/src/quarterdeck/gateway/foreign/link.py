@@ -195,7 +195,7 @@ class ForeignLink:
                 command,
                 CommandState.OUTCOME_UNKNOWN,
                 reason=ResultReason.LINK_LOST,
-                error="an earlier link of the agent had taken the order",
+                error="the order had been taken before",
             )
         elif 0 < expires_ms <= self._parts.clock.now_ms():
             self._desk.unwritten(
