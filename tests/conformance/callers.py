@@ -1,29 +1,19 @@
-"""Agents of the five wires in one shape: some that do what they are told, some that say only what a test says.
+"""Agents of all wires in one shape: some that do what they are told, some that say only what a test says.
 
-The agents themselves are the stand-alone ones of `tests/conformance/agents`, and our own. What differs from protocol to
-protocol for the suite is said here and nowhere else.
+Here are the stand-alone ones of `tests/conformance/agents`, in `native_callers` our own. What differs from protocol to
+protocol for the suite is said in these two and nowhere else.
 """
 
 import asyncio
 from typing import Any, Protocol, Self, TypeVar
 
-from quarterdeck.agent.carriers.dial import Dialer
-from quarterdeck.agent.catalogue import Catalogue, NamedCommand
-from quarterdeck.agent.handlers import Handlers
-from quarterdeck.agent.ports import Connection
-from quarterdeck.agent.runner import run_agent
-from quarterdeck.agent.samples import SampleCommands
-from quarterdeck.agent.settings import AgentSettings, Role
 from quarterdeck.contracts import reports
 from quarterdeck.testing.eventually import eventually
-from quarterdeck.wire.agent_v1 import agent_pb2 as pb
-from quarterdeck.wire.identity import AgentKey
 from tests.conformance.agents import agent_service, deepflow, quicflow
 from tests.conformance.handpacked import nested
-from tests.conformance.plane import PATIENCE_S, TENANT, Plane
-from tests.integration.gateway.peer import LinkClosed, Peer
+from tests.conformance.plane import PATIENCE_S, Plane
 
-_NONSENSE = b"\xff\xff\xff"
+NONSENSE = b"\xff\xff\xff"
 """No protobuf message."""
 
 
@@ -62,90 +52,6 @@ class Mute(Agent, Protocol):
 C = TypeVar("C", bound=Agent)
 
 
-# ---- Native
-
-
-class _NativeAgent:
-    """The real one, in this process."""
-
-    def __init__(self, agent_id: str, running: "asyncio.Task[None]", stopping: asyncio.Event) -> None:
-        self.agent_id = agent_id
-        self._running = running
-        self._stopping = stopping
-
-    async def begun(self, plane: Plane, command_id: str) -> None:
-        await plane.report(reports.Started, command_id)
-
-    async def close(self) -> None:
-        self._stopping.set()
-        await asyncio.wait({self._running})
-
-
-async def native_agent(plane: Plane, number: int) -> Agent:
-    agent_id = f"agent-{number}"
-    handlers, stopping = Handlers(), asyncio.Event()
-    SampleCommands().register(handlers)
-    settings = AgentSettings(
-        servers=(plane.gateway.address,),
-        data_dir=plane.directory / agent_id,
-        agent_id=agent_id,
-        join_token=str(await plane.join_token()),
-        environment={"PATH": "/usr/bin:/bin"},
-        catalogue=Catalogue((NamedCommand(ident="hello", cmd="echo hello"),)),
-        stop_grace_s=0.5,
-        role=Role.SINGLE,
-    )
-    running = asyncio.create_task(run_agent(settings, handlers, stopping))
-    agent = _NativeAgent(agent_id, running, stopping)
-    plane.callers.push_async_callback(agent.close)
-    await plane.connected(agent_id)
-    return agent
-
-
-class NativeMute:
-    """An agent's end of one link, played by the test."""
-
-    def __init__(self, peer: Peer, wire: Connection) -> None:
-        self.agent_id = peer.agent_id
-        self.close = wire.close
-        self._peer = peer
-        self._orders = 0
-
-    @classmethod
-    async def connected(cls, plane: Plane, number: int) -> Self:
-        wire = await Dialer(plane.gateway.ca_pem)(plane.gateway.address)
-        key = AgentKey.load_or_create(plane.directory / f"agent-{number}.key")
-        peer = Peer(wire, key, f"agent-{number}", TENANT)
-        mute = cls(await peer.open(join_secret=(await plane.join_token()).secret), wire)
-        plane.callers.push_async_callback(mute.close)
-        return mute
-
-    async def begun(self, plane: Plane, command_id: str) -> None:
-        await plane.report(reports.Started, command_id)
-
-    async def ordered(self, count: int) -> int:
-        while self._orders < count:
-            await self._peer.hear("order", timeout_s=PATIENCE_S)
-            self._orders += 1
-        return self._orders
-
-    async def say_result(self, command_id: str) -> None:
-        await self._peer.say(self._peer.result(pb.Order(command_id=command_id, attempt=1)))
-
-    async def say_nonsense(self) -> None:
-        await self._peer.wire.send(_NONSENSE)
-
-    async def hung_up(self) -> None:
-        try:
-            while True:
-                await self._peer.hear("nothing that is ever said", timeout_s=PATIENCE_S)
-        except LinkClosed:
-            pass
-
-
-# ---- The others
-
-
 class AgentServiceCaller:
     def __init__(self, sample: agent_service.SampleAgent) -> None:
         self.agent_id = f"vps-{sample.options.vps_db_id}"
@@ -170,7 +76,7 @@ class AgentServiceCaller:
         await self._sample.say_result(command_id, agent_service.SUCCESS)
 
     async def say_nonsense(self) -> None:
-        await self._sample.say_raw(_NONSENSE)
+        await self._sample.say_raw(NONSENSE)
 
     async def hung_up(self) -> None:
         await asyncio.wait_for(self._sample.ended.wait(), PATIENCE_S)
@@ -203,7 +109,7 @@ class DeepflowCaller:
         await self._sample.say(request_id, nested(6))
 
     async def say_nonsense(self) -> None:
-        await self._sample.say_raw(_NONSENSE)
+        await self._sample.say_raw(NONSENSE)
 
     async def hung_up(self) -> None:
         await asyncio.wait_for(self._sample.ended.wait(), PATIENCE_S)
@@ -234,7 +140,7 @@ class QuicflowCaller:
         self._sample.say_ack(command_id)
 
     async def say_nonsense(self) -> None:
-        self._sample.say_raw(len(_NONSENSE).to_bytes(4) + _NONSENSE, fin=True)
+        self._sample.say_raw(len(NONSENSE).to_bytes(4) + NONSENSE, fin=True)
 
     async def hung_up(self) -> None:
         await asyncio.wait_for(self._sample.ended.wait(), PATIENCE_S)

@@ -16,10 +16,9 @@ from tests.conformance.callers import (
     AgentServiceCaller,
     DeepflowCaller,
     Mute,
-    NativeMute,
     QuicflowCaller,
-    native_agent,
 )
+from tests.conformance.native_callers import NativeMute, native_agent
 from tests.conformance.plane import Job, Plane
 
 
