@@ -7,6 +7,7 @@ from typing import Any, cast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.links import Carrier, LinkEnd
 from quarterdeck.core.bus import Ack, Bus, Outgoing
@@ -16,6 +17,7 @@ from quarterdeck.gateway.credit import Credit
 from quarterdeck.gateway.link import LinkParts
 from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.native import NativeLink
+from quarterdeck.gateway.opening import Opened
 from quarterdeck.gateway.progress import ProgressBoard
 from quarterdeck.gateway.reports_out import ReportPublisher
 from quarterdeck.gateway.settings import GatewaySettings
@@ -88,7 +90,8 @@ async def _feed(frames: list[bytes]) -> None:
     )
     ours, theirs = pipe()
     journal = [pb.JournalEntry(command_id="c1", attempt=1), pb.JournalEntry(command_id="c2", attempt=1)]
-    link = NativeLink(parts, ours, "acme", pb.Hello(agent_id="a1", journal=journal))
+    record = AgentRecord(tenant="acme", agent_id="a1", name="a1")
+    link = NativeLink(parts, ours, Opened(record, pb.Hello(agent_id="a1", journal=journal)))
     for frame in frames:
         await theirs.send(frame)
     await theirs.close("done")

@@ -1,5 +1,7 @@
 """What goes to an agent first, and what is kept while it does not read."""
 
+from typing import Any
+
 from quarterdeck.contracts.links import Carrier, Epoch
 from quarterdeck.contracts.orders import GatewayOrder
 from quarterdeck.gateway.messages import OrderSheet
@@ -9,7 +11,7 @@ from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.packer import PACKED_FRAME_BYTES
 
 
-def queue(**fields: int) -> SendQueue:
+def queue(**fields: Any) -> SendQueue:
     return SendQueue(GatewaySettings(gateway_id="g", carrier=Carrier.GRPC, **fields))
 
 

@@ -71,6 +71,6 @@ class ResultReason(StrEnum):
     HOST_REBOOTED = "host_rebooted"
     """outcome_unknown: the machine went down while the command ran, or was about to."""
     LINK_LOST = "link_lost"
-    """outcome_unknown: the link ended while the command ran, and the protocol of its agent cannot say what became of it."""
+    """outcome_unknown: the link ended while the command ran, and its agent's protocol cannot say what became of it."""
     MAY_STILL_RUN = "may_still_run"
     """terminated, timed_out: given up here, because the protocol of its agent has no word for a stop."""
