@@ -65,8 +65,10 @@ MUTATIONS: Final = (
         (
             Edit(
                 f"{_AGENT}/executor/commands.py",
-                "self._reporter.once_durable(partial(self._reporter.terminate_acknowledged, key))",
-                "self._reporter.terminate_acknowledged(key)",
+                "self._reporter.once_durable(\n"
+                "                    partial(self._reporter.terminate_acknowledged, key, never_started=unheard_of)\n"
+                "                )",
+                "self._reporter.terminate_acknowledged(key, never_started=unheard_of)",
             ),
         ),
         (_DURABILITY,),
