@@ -1,0 +1,1 @@
+"""Virtual machines without an agent in the guest."""
