@@ -80,13 +80,23 @@ class QmpProtocol:
             text = f"no answer to {command} in {self._timeout_s:g} s"
             raise TimedOut(text, guest=guest.name, protocol=ProtocolType.QMP) from error
 
+    async def execute_as(self, command: str, arguments: Mapping[str, Any] | None, answer: type[T]) -> T:
+        """As execute_command, with what was returned as an `answer`; ProtocolViolation when it is none."""
+        returned = await self.execute_command(command, arguments)
+        try:
+            return msgspec.convert(returned, answer)
+        except msgspec.ValidationError as error:
+            raise ProtocolViolation(
+                f"{command}: {error}", guest=self._connected_guest().name, protocol=ProtocolType.QMP
+            ) from error
+
     async def query_version(self) -> QmpVersion:
         """Raises what execute_command raises."""
-        return await self._ask("query-version", QmpVersion)
+        return await self.execute_as("query-version", None, QmpVersion)
 
     async def query_status(self) -> QmpStatus:
         """Raises what execute_command raises."""
-        return await self._ask("query-status", QmpStatus)
+        return await self.execute_as("query-status", None, QmpStatus)
 
     async def send_key(self, key: str, hold_ms: int | None = None) -> None:
         """As send_keys."""
@@ -140,15 +150,6 @@ class QmpProtocol:
             if not command.startswith(_READS):
                 raise
         return await (await self._open_monitor()).execute(command, arguments)
-
-    async def _ask(self, command: str, answer: type[T]) -> T:
-        returned = await self.execute_command(command)
-        try:
-            return msgspec.convert(returned, answer)
-        except msgspec.ValidationError as error:
-            raise ProtocolViolation(
-                f"{command}: {error}", guest=self._connected_guest().name, protocol=ProtocolType.QMP
-            ) from error
 
     async def _open_monitor(self) -> Monitor:
         async with self._turn:
