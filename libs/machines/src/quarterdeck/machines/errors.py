@@ -8,7 +8,8 @@
     ├── ConnectionEnded       the other side went away, before or during a request
     ├── TimedOut              no answer in time
     │   ├── AgentSilent       the guest runs, and its agent does not answer
-    │   └── GuestPaused       the guest does not run, so nothing in it can answer
+    │   ├── GuestPaused       the guest does not run, so nothing in it can answer
+    │   └── StillRunning      a program in the guest goes on beyond the time that its caller gave it
     ├── ProtocolViolation     an answer that is none: not JSON, endless, for somebody else, out of order
     ├── Refused               understood and declined, by QEMU or by the guest's agent
     ├── UnknownKey            no key has this name
@@ -67,6 +68,16 @@ class AgentSilent(TimedOut):
 
 class GuestPaused(TimedOut):
     code = "guest_paused"
+
+
+class StillRunning(TimedOut):
+    """`pid`: the program's, in the guest."""
+
+    code = "still_running"
+
+    def __init__(self, pid: int, message: str, *, guest: str, protocol: ProtocolType) -> None:
+        super().__init__(message, guest=guest, protocol=protocol)
+        self.pid = pid
 
 
 class ProtocolViolation(MachineError):

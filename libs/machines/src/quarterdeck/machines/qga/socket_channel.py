@@ -1,0 +1,169 @@
+"""The way to a guest's agent through a socket: QEMU's end of the guest's serial port, or qemu-ga's own.
+
+Owns the connection and its order. Every request has an id that was never used before, and only the reply with that id
+is its answer; what belongs to others is dropped. An exchange that was cut short, whatever the reason, leaves the
+channel out of order, and the next one begins with a sync (framing.py).
+"""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from itertools import count
+from typing import Final
+
+import msgspec
+import structlog
+
+from quarterdeck.machines.errors import ConnectionEnded, MachineError, ProtocolViolation, Refused
+from quarterdeck.machines.guest import Endpoint, ProtocolType
+from quarterdeck.machines.qga.channel import Answer
+from quarterdeck.machines.qga.framing import (
+    MAX_REPLY_BYTES,
+    ReplyReader,
+    ReplyTooLong,
+    answers_sync,
+    decode_reply,
+    encode_request,
+    encode_sync,
+)
+from quarterdeck.machines.qga.structures import Request
+from quarterdeck.machines.sockets import dial
+
+log = structlog.get_logger()
+
+_READ_BYTES: Final = 256 * 1024
+
+
+class SocketChannel:
+    """To the agent of the guest of that name."""
+
+    def __init__(self, guest: str, endpoint: Endpoint, *, max_reply_bytes: int = MAX_REPLY_BYTES) -> None:
+        self._guest = guest
+        self._endpoint = endpoint
+        self._max_reply_bytes = max_reply_bytes
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._replies = ReplyReader(max_reply_bytes)
+        self._in_order = False
+        """No request of ours is unanswered."""
+        self._id_prefix = secrets.token_hex(8)
+        self._numbers = count()
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
+
+    async def open(self) -> None:
+        await self.close()
+        await self._connect()
+        await self._synchronise()
+
+    async def exchange(self, requests: Sequence[Request], timeout_s: float) -> list[Answer]:
+        del timeout_s  # whoever waits cancels us
+        if not self._in_order:
+            if self._writer is None or self._writer.transport.get_write_buffer_size():
+                await self.open()  # an agent that did not even take the last request gets no more of them
+            else:
+                await self._synchronise()
+        ids = [f"{self._id_prefix}-{next(self._numbers)}" for _ in requests]
+        self._in_order = False
+        await self._send(b"".join(map(encode_request, requests, ids)))
+        answers = [await self._answer_to(request_id) for request_id in ids]
+        self._in_order = True
+        return answers
+
+    async def close(self) -> None:
+        writer, self._writer, self._reader = self._writer, None, None
+        self._in_order = False
+        if writer is not None:
+            writer.transport.abort()  # what is still unsent is of no use to anybody
+            try:
+                await writer.wait_closed()
+            except OSError:
+                pass  # closed all the same
+
+    # ---- The connection
+
+    async def _connect(self) -> None:
+        connection = await dial(self._endpoint, guest=self._guest, protocol=ProtocolType.QGA)
+        try:
+            self._reader, self._writer = await asyncio.open_connection(sock=connection, limit=_READ_BYTES)
+        except BaseException:
+            connection.close()
+            raise
+        self._replies = ReplyReader(self._max_reply_bytes)
+        log.debug("qga.connected", guest=self._guest)
+
+    async def _synchronise(self) -> None:
+        """Afterwards the next line is the answer to our next request."""
+        token = secrets.randbits(62)
+        self._replies.skip_to_delimiter()
+        await self._send(encode_sync(token))
+        while not answers_sync(await self._next_line(), token):
+            self._replies.skip_to_delimiter()
+        self._in_order = True
+
+    # ---- Lines
+
+    async def _send(self, lines: bytes) -> None:
+        if self._writer is None:
+            raise self._error(ConnectionEnded, "closed")
+        try:
+            self._writer.write(lines)
+            await self._writer.drain()
+        except OSError as error:
+            await self.close()
+            raise self._error(ConnectionEnded, str(error)) from error
+
+    async def _answer_to(self, request_id: str) -> Answer:
+        while True:
+            line = await self._next_line()
+            if not line.strip():
+                continue
+            try:
+                reply = decode_reply(line)
+            except ValueError as error:
+                raise self._error(ProtocolViolation, str(error)) from None
+            if reply.id == request_id:
+                break
+            if reply.id is None and reply.error is not None:  # it could not even read our request
+                raise self._error(ProtocolViolation, reply.error.description)
+            log.debug("qga.reply_dropped", guest=self._guest)
+        if reply.error is not None:
+            refusal = Refused(
+                reply.error.error_class,
+                reply.error.description,
+                guest=self._guest,
+                protocol=ProtocolType.QGA,
+            )
+            return Answer.refused(refusal)
+        assert isinstance(reply.result, msgspec.Raw)
+        return Answer(self._guest, reply.result)
+
+    async def _next_line(self) -> bytes:
+        while True:
+            try:
+                line = self._replies.next_line()
+            except ReplyTooLong:
+                await self.close()
+                limit = self._max_reply_bytes
+                raise self._error(ProtocolViolation, f"a reply of more than {limit} bytes") from None
+            if line is not None:
+                return line
+            self._replies.feed(await self._read())
+
+    async def _read(self) -> bytes:
+        if self._reader is None:
+            raise self._error(ConnectionEnded, "closed")
+        try:
+            piece = await self._reader.read(_READ_BYTES)
+        except OSError as error:
+            await self.close()
+            raise self._error(ConnectionEnded, str(error)) from error
+        if not piece:
+            await self.close()
+            raise self._error(ConnectionEnded, "the agent's socket was closed")
+        return piece
+
+    def _error(self, error_type: type[MachineError], message: str) -> MachineError:
+        return error_type(message, guest=self._guest, protocol=ProtocolType.QGA)

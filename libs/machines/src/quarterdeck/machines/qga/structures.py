@@ -1,0 +1,118 @@
+"""What goes to a guest's agent and comes back: commands, their ends, what the agent can do, pieces of files.
+
+Plain structures with the agent's own meaning; qga.py sends them. Field names are the documents', the agent's are
+given as `name`. Source: qga/qapi-schema.json of QEMU.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request, such as `guest-ping`."""
+
+    command: str
+    arguments: Mapping[str, object] | msgspec.Struct | None = None
+    """JSON-able; bytes are sent as Base64."""
+
+
+class GuestExec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="kebab"):
+    """A program to be started in the guest. The documents' `GuestExecCommand`."""
+
+    path: str
+    """Looked for in PATH unless it has a slash."""
+    arg: Sequence[str] | None = None
+    """Without the program's own name."""
+    env: Sequence[str] | None = None
+    """`NAME=value` each; the whole environment. None: the agent's own."""
+    input_data: bytes | None = None
+    """What it reads on its standard input. None: nothing."""
+    capture_output: bool | None = None
+    """Keep what it prints, up to 16 MiB of each stream, for its status."""
+
+    @classmethod
+    def simple(cls, path: str, args: Sequence[str] = ()) -> Self:
+        """`path` with `args`, its output kept."""
+        return cls(path=path, arg=list(args), capture_output=True)
+
+
+class GuestExecStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How a program in the guest stands. Its end can be asked for once: after that the agent has forgotten it."""
+
+    exited: bool
+    exit_code: int | None = msgspec.field(default=None, name="exitcode")
+    """None while it runs, and when a signal ended it."""
+    signal: int | None = None
+    """Of Windows: the number of the unhandled exception."""
+    out_data: str | None = msgspec.field(default=None, name="out-data")
+    """Base64, at the end only; see `stdout` and `decode_stdout`."""
+    err_data: str | None = msgspec.field(default=None, name="err-data")
+    out_truncated: bool | None = msgspec.field(default=None, name="out-truncated")
+    """It printed more than the agent keeps; the rest is lost."""
+    err_truncated: bool | None = msgspec.field(default=None, name="err-truncated")
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exited and self.exit_code == 0
+
+    @property
+    def stdout(self) -> bytes:
+        """What it printed, byte for byte; empty without any. Raises ValueError when `out_data` is no Base64."""
+        return _decoded(self.out_data)
+
+    @property
+    def stderr(self) -> bytes:
+        """As `stdout`."""
+        return _decoded(self.err_data)
+
+    def decode_stdout(self, encoding: str = "utf-8") -> str | None:
+        """As text, with a replacement character for what is none. None: nothing was printed, or kept."""
+        return None if self.out_data is None else self.stdout.decode(encoding, errors="replace")
+
+    def decode_stderr(self, encoding: str = "utf-8") -> str | None:
+        """As `decode_stdout`."""
+        return None if self.err_data is None else self.stderr.decode(encoding, errors="replace")
+
+
+class StartedProgram(msgspec.Struct, frozen=True):
+    """The answer to guest-exec."""
+
+    pid: int
+
+
+class AgentCommand(msgspec.Struct, frozen=True, rename="kebab"):
+    name: str
+    enabled: bool
+    """An administrator of the guest may have switched it off."""
+    success_response: bool = True
+    """False: it answers only when it fails, such as guest-shutdown."""
+
+
+class AgentVersion(msgspec.Struct, frozen=True):
+    """The answer to guest-info."""
+
+    version: str
+    """QEMU's, such as `7.2.19`."""
+    supported_commands: tuple[AgentCommand, ...] = ()
+
+
+class FilePiece(msgspec.Struct, frozen=True):
+    """The answer to guest-file-read."""
+
+    count: int
+    eof: bool
+    """For now: the next read sees what was appended meanwhile."""
+    content: bytes = msgspec.field(default=b"", name="buf-b64")
+
+
+def _decoded(base64_text: str | None) -> bytes:
+    if base64_text is None:
+        return b""
+    try:
+        return base64.b64decode(base64_text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not Base64: {error}") from None
