@@ -146,6 +146,10 @@ FROM_AGENT: list[tuple[bytes, pb.AgentMessage]] = [
         nested(11, text(1, "leaving"), text(2, "bye")),
         pb.AgentMessage(goodbye=pb.Goodbye(reason="leaving", message="bye")),
     ),
+    (
+        nested(12, text(1, "vm-1"), text(1, "vm-2")),
+        pb.AgentMessage(guest_list=pb.GuestList(guests=["vm-1", "vm-2"])),
+    ),
 ]
 
 TO_AGENT: list[tuple[bytes, pb.GatewayMessage]] = [

@@ -1,6 +1,7 @@
 """Views of the store as the seeds' bodies: every state has a place in each table."""
 
 import msgspec
+import pytest
 
 from quarterdeck.api.output_log import Extent
 from quarterdeck.api.routes.output import Span, parse_range
@@ -42,12 +43,33 @@ def test_every_state_has_a_status_in_both_seeds() -> None:
 
 def test_wire_of_a_command_is_told_in_both_seeds() -> None:
     """S1-28: carrier and dialect, once it was sent."""
-    unsent, sent = with_(), with_(via="grpc/deepflow")
+    unsent, sent = with_(guest=None), with_(guest=None, via="grpc/deepflow")
 
     assert (seed0.command(unsent).via, task(unsent, str).via) == (None, None)
     shown = {"carrier": "grpc", "dialect": "deepflow"}
     assert msgspec.to_builtins(seed0.command(sent).via) == shown
     assert msgspec.to_builtins(task(sent, str).via) == shown
+
+
+@pytest.mark.parametrize(
+    ("command_type", "protocol"),
+    [
+        ("shell", "qga"),
+        ("exec", "qga"),
+        ("qga.exec", "qga"),
+        ("qmp.execute", "qmp"),
+        ("qmp.send_keys", "qmp"),
+        ("virtio.send", "virtio_serial"),
+        ("spice.send_keys", "spice"),
+    ],
+)
+def test_a_guests_command_tells_the_protocol_too(command_type: str, protocol: str) -> None:
+    """S2-4: it follows from the command; nobody has to record it."""
+    view = with_(via="quic", spec=CommandSpec(command_type=command_type, payload=b"{}"))
+
+    shown = {"carrier": "quic", "dialect": "native", "protocol": protocol}
+    assert msgspec.to_builtins(seed0.command(view).via) == shown
+    assert msgspec.to_builtins(task(view, str).via) == shown
 
 
 def test_what_ran_out_of_time_without_proof_is_a_timeout_for_seed_0() -> None:

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import LinkRefused
+from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.links import Carrier, LinkEnd
 from quarterdeck.core.bus import Ack, Bus, Outgoing
 from quarterdeck.core.clock import ManualClock
 from quarterdeck.core.runtime import TaskSet
 from quarterdeck.gateway.credit import Credit
-from quarterdeck.gateway.link import LinkParts
+from quarterdeck.gateway.link import Link, LinkParts
 from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.native import NativeLink
 from quarterdeck.gateway.opening import Opened
@@ -47,6 +48,9 @@ _bodies = st.one_of(
     st.builds(pb.Heartbeat, at_ms=st.integers(-(2**63), 2**63 - 1)).map(
         lambda body: pb.AgentMessage(heartbeat=body)
     ),
+    st.builds(pb.GuestList, guests=st.lists(_ids, max_size=4)).map(
+        lambda body: pb.AgentMessage(guest_list=body)
+    ),
     st.just(pb.AgentMessage(hello=pb.Hello())),
     st.just(pb.AgentMessage()),
 )
@@ -75,6 +79,13 @@ class _Bus:
         return None
 
 
+class _Guests:
+    def announced(self, link: Link, guests: tuple[str, ...]) -> None:
+        """Names that passed the check are ids, each once."""
+        assert list(guests) == sorted(set(guests))
+        assert all(map(ID_PATTERN.match, guests))
+
+
 async def _feed(frames: list[bytes]) -> None:
     limits = GatewaySettings(gateway_id="g", carrier=Carrier.GRPC)
     clock, tasks, bus = ManualClock(), TaskSet(), cast(Bus, _Bus())
@@ -87,6 +98,7 @@ async def _feed(frames: list[bytes]) -> None:
         credit=Credit(limits),
         progress=ProgressBoard(publisher, clock, limits),
         metrics=LinkMetrics(Carrier.GRPC),
+        guests=_Guests(),
     )
     ours, theirs = pipe()
     journal = [pb.JournalEntry(command_id="c1", attempt=1), pb.JournalEntry(command_id="c2", attempt=1)]

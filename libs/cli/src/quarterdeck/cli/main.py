@@ -28,6 +28,7 @@ _VERBS = (
     (_RUNS, "tail", "tail:tail", "Show the output of a run or a command."),
     (_RUNS, "cancel", "cancel:cancel", "Cancel runs or commands, provably."),
     (_FLEET, "agents", "agents:app", "List the machines; register and revoke some."),
+    (_FLEET, "vm", "vm:app", "List virtual machines; run commands in them, press their keys."),
     (_FLEET, "token", "token:app", "Make, list and revoke tokens."),
     (_FLEET, "agent", "agent:app", "Run the agent of this machine."),
     (_SYSTEM, "up", "up:up", "Start the whole system on this machine."),

@@ -147,7 +147,7 @@ class BatchMoved(_Payload, frozen=True, kw_only=True):
 
 
 class AgentEvent(_Payload, frozen=True, kw_only=True):
-    """An agent's link or enrolment changed. The aggregate is the agent."""
+    """An agent's link, enrolment or guests changed. The aggregate is the agent."""
 
     agent_id: str | None = None
     gateway_id: str | None = None
@@ -158,6 +158,8 @@ class AgentEvent(_Payload, frozen=True, kw_only=True):
     """Why it ended; a LinkEnd."""
     principal: str | None = None
     """Who revoked it."""
+    guests: tuple[str, ...] | None = None
+    """All that it has now. Told when they change while it is connected; what it came with is in its record."""
 
 
 class AgentRefused(_Payload, frozen=True, kw_only=True):
@@ -239,6 +241,7 @@ PAYLOADS: Final[dict[str, type[msgspec.Struct]]] = {
     "agent.connected": AgentEvent,
     "agent.disconnected": AgentEvent,
     events.AGENT_REVOKED: AgentEvent,
+    events.AGENT_GUESTS_CHANGED: AgentEvent,
     events.AGENT_REFUSED: AgentRefused,
 }
 """Every event type that `qd.event.>` carries, with what its `data` holds."""

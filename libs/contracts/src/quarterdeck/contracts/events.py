@@ -30,6 +30,7 @@ SESSION_CREATED: Final = "session.created"
 SESSION_ROUND_CREATED: Final = "session.round_created"
 AGENT_REVOKED: Final = "agent.revoked"
 AGENT_REFUSED: Final = "agent.refused"
+AGENT_GUESTS_CHANGED: Final = "agent.guests_changed"
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

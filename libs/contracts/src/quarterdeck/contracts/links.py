@@ -5,6 +5,8 @@ from typing import Self
 
 import msgspec
 
+from quarterdeck.contracts.guests import GuestProtocol, guest_protocol
+
 _NATIVE = "native"
 
 
@@ -65,6 +67,8 @@ class Via(msgspec.Struct, frozen=True):
 
     carrier: str
     dialect: str = _NATIVE
+    protocol: GuestProtocol | msgspec.UnsetType = msgspec.UNSET
+    """How the agent reached its guest. Not recorded: it follows from the command. Absent for an agent's own host."""
 
     def __str__(self) -> str:
         return self.carrier if self.dialect == _NATIVE else f"{self.carrier}/{self.dialect}"
@@ -74,6 +78,14 @@ class Via(msgspec.Struct, frozen=True):
         """Of the recorded text. Any text is one: what is recorded may come from a newer release."""
         carrier, _, dialect = text.partition("/")
         return cls(carrier, dialect or _NATIVE)
+
+    @classmethod
+    def of_command(cls, recorded: str | None, guest: str | None, command_type: str) -> Self | None:
+        """What a command's view tells. None while it was not sent."""
+        if recorded is None:
+            return None
+        via = cls.parse(recorded)
+        return via if guest is None else cls(via.carrier, via.dialect, guest_protocol(command_type))
 
 
 class GatewayLease(msgspec.Struct, frozen=True, kw_only=True, tag="gateway_lease/1"):

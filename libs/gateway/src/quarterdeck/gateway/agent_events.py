@@ -1,4 +1,4 @@
-"""agent.enrolled, agent.connected, agent.disconnected, agent.refused: told to the world on QD_FEED, in bursts.
+"""agent.enrolled, .connected, .disconnected, .guests_changed, .refused: told to the world on QD_FEED, in bursts.
 
 An agent's version is the revision of its link record, which grows with every connect and disconnect, whichever gateway
 writes it. `agent.enrolled` is told with the first connect after the enrolment, so that it has a place in that order.
@@ -12,8 +12,14 @@ import structlog
 
 from quarterdeck.contracts.agents import AgentRecord
 from quarterdeck.contracts.errors import Unavailable
-from quarterdeck.contracts.events import AGENT, AGENT_REFUSED, EventRecord, encode_cloud_event
-from quarterdeck.contracts.links import LinkRecord
+from quarterdeck.contracts.events import (
+    AGENT,
+    AGENT_GUESTS_CHANGED,
+    AGENT_REFUSED,
+    EventRecord,
+    encode_cloud_event,
+)
+from quarterdeck.contracts.links import Epoch, LinkRecord
 from quarterdeck.core.bus import Bus, BusError, Outgoing
 from quarterdeck.core.runtime.tasks import TaskSet
 
@@ -26,6 +32,8 @@ DISCONNECTED: Final = f"{AGENT}.disconnected"
 _RETRY_S: Final = 1.0
 _LIMIT: Final = 20_000
 """Events that wait for the bus; a longer outage loses the oldest. The registry holds the truth."""
+_BEHIND: Final = 2
+"""The highest part that other events of one link have: `agent.revoked` is the last of them."""
 
 
 class AgentEvents:
@@ -54,6 +62,22 @@ class AgentEvents:
             "since_ms": record.since_ms,
         }
         self._tell(_event(DISCONNECTED, record, revision, record.ended_at_ms or record.since_ms, payload))
+
+    def guests_changed(
+        self, agent: AgentRecord, guests: tuple[str, ...], epoch: Epoch, revision: int, at_ms: int
+    ) -> None:
+        """`epoch`: of the link that told it. `revision`: of the agent's record since then; orders lists of one link."""
+        self._tell(
+            EventRecord(
+                type=AGENT_GUESTS_CHANGED,
+                tenant=agent.tenant,
+                aggregate_id=agent.agent_id,
+                version=epoch.revision,
+                at_ms=at_ms,
+                part=_BEHIND + revision,
+                payload={"agent_id": agent.agent_id, "guests": guests},
+            )
+        )
 
     def refused(self, tenant: str, name: str, at_ms: int, payload: dict[str, object]) -> None:
         """`name`: an id made of the name that was given. `payload`: members of event_payloads.AgentRefused."""

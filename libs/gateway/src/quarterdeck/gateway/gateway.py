@@ -21,6 +21,7 @@ from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.agent_events import AgentEvents
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.credit import Credit
+from quarterdeck.gateway.guest_lists import GuestLists
 from quarterdeck.gateway.link import LinkParts, LinkTable, Reception, ServedLink
 from quarterdeck.gateway.link_metrics import LinkMetrics
 from quarterdeck.gateway.link_records import LinkRecords
@@ -61,6 +62,7 @@ class Gateway:
             credit=Credit(settings),
             progress=self._progress,
             metrics=LinkMetrics(settings.carrier),
+            guests=GuestLists(registry, clock, tasks, self._links, self.events),
         )
         self._settling: set[asyncio.Task[None]] = set()
         self._draining = False

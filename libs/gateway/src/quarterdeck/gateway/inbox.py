@@ -5,7 +5,7 @@ no agent of ours would send raises LinkRefused and so ends the link, this one al
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from google.protobuf.message import DecodeError as ProtobufDecodeError
@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.links import LinkEnd
 from quarterdeck.contracts.reports import StreamReport
-from quarterdeck.gateway.link import LinkParts
+from quarterdeck.gateway.link import Link, LinkParts
 from quarterdeck.gateway.link_output import LinkOutput
-from quarterdeck.gateway.messages import SimpleReport, check_wire_id, report_of, result_of
+from quarterdeck.gateway.messages import SimpleReport, check_wire_id, guests_of, report_of, result_of
 from quarterdeck.gateway.reports_out import LinkReceipt
 from quarterdeck.gateway.send_queue import SendQueue
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -27,13 +27,18 @@ _LOGGED_HEARTBEAT: Final = 20
 """Every 20th is logged. Source: S1-13."""
 
 
+class ReportingLink(Link, LinkReceipt, Protocol):
+    """Whose inbox it is."""
+
+
 class Inbox:
-    def __init__(self, parts: LinkParts, link: LinkReceipt, output: LinkOutput, queue: SendQueue) -> None:
+    def __init__(self, parts: LinkParts, link: ReportingLink, output: LinkOutput, queue: SendQueue) -> None:
         self.agent_left = False
         """The agent said goodbye."""
         self._clock = parts.clock
         self._metrics = parts.metrics
         self._reports = parts.reports
+        self._guests = parts.guests
         self._link = link
         self._output = output
         self._queue = queue
@@ -99,6 +104,8 @@ class Inbox:
             self._report(rejected)
         elif kind == "terminate_ack":
             self._report(message.terminate_ack)
+        elif kind == "guest_list":
+            self._guests.announced(self._link, guests_of(message.guest_list.guests))
         elif kind == "goodbye":
             self.agent_left = True
             log.info(

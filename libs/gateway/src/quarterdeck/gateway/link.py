@@ -23,6 +23,12 @@ from quarterdeck.gateway.reports_out import ReportPublisher
 from quarterdeck.gateway.settings import GatewaySettings
 
 
+class GuestListener(Protocol):
+    """Whoever keeps what agents say of their guests; guest_lists.GuestLists."""
+
+    def announced(self, link: "Link", guests: tuple[str, ...]) -> None: ...
+
+
 class LinkParts(msgspec.Struct, frozen=True, kw_only=True):
     """What all links of a gateway share."""
 
@@ -33,6 +39,7 @@ class LinkParts(msgspec.Struct, frozen=True, kw_only=True):
     credit: Credit
     progress: ProgressBoard
     metrics: LinkMetrics
+    guests: GuestListener
 
 
 class Link(Protocol):

@@ -4,6 +4,7 @@ Called by the native link and its parts. Ids and enum values that an agent sends
 else sees them: they would otherwise end in subjects and keys.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from quarterdeck.contracts import reports
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import LinkRefused
+from quarterdeck.contracts.guests import MAX_GUESTS
 from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.limits import MAX_MESSAGE_BYTES
 from quarterdeck.contracts.links import Epoch, LinkEnd
@@ -89,6 +91,13 @@ def check_wire_id(value: str, field: str) -> str:
     if not ID_PATTERN.match(value):
         raise LinkRefused(LinkEnd.PROTOCOL, f"{field} is outside the id pattern")
     return value
+
+
+def guests_of(names: Collection[str]) -> tuple[str, ...]:
+    """The guests that an agent names, each once, sorted. Raises LinkRefused(protocol)."""
+    if len(names) > MAX_GUESTS:
+        raise LinkRefused(LinkEnd.PROTOCOL, f"{len(names)} guests")
+    return tuple(sorted({check_wire_id(name, "guest") for name in names}))
 
 
 def possible_time_ms(at_ms: int) -> int:

@@ -20,7 +20,7 @@ from quarterdeck.core.registry.keys import agent_key
 from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.connection import Connection, ConnectionLost
 from quarterdeck.gateway.enrolment import Enrolment
-from quarterdeck.gateway.messages import check_wire_id
+from quarterdeck.gateway.messages import check_wire_id, guests_of
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.identity import NONCE_BYTES, hello_proof_valid
 
@@ -78,7 +78,7 @@ class Opening:
                 labels={**_texts(hello.labels), **record.bound_labels},
                 facts=_texts(hello.facts),
                 capabilities=tuple(sorted(hello.capabilities)),
-                guests=tuple(sorted(check_wire_id(guest, "guest") for guest in hello.guests)),
+                guests=guests_of(hello.guests),
                 version=hello.version[:_MAX_TEXT_CHARS],
             )
             if said == record:

@@ -84,7 +84,7 @@ def task(view: CommandView, name_of: NameOf) -> Task:
         stdout_truncated_bytes=view.stdout.truncated_bytes,
         stderr_truncated_bytes=view.stderr.truncated_bytes,
         error_message=error_message(view),
-        via=None if view.via is None else Via.parse(view.via),
+        via=Via.of_command(view.via, view.guest, view.spec.command_type),
         created_at=rfc3339(view.created_at_ms),
         updated_at=rfc3339(view.updated_at_ms),
     )

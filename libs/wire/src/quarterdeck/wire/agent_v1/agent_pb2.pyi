@@ -148,6 +148,7 @@ class AgentMessage(_message.Message):
     TERMINATE_ACK_FIELD_NUMBER: _builtins.int
     INVENTORY_REPLY_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    GUEST_LIST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def enrol(self) -> Global___Enrol: ...
     @_builtins.property
@@ -170,6 +171,8 @@ class AgentMessage(_message.Message):
     def inventory_reply(self) -> Global___InventoryReply: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def guest_list(self) -> Global___GuestList: ...
     def __init__(
         self,
         *,
@@ -184,12 +187,13 @@ class AgentMessage(_message.Message):
         terminate_ack: Global___TerminateAck | None = ...,
         inventory_reply: Global___InventoryReply | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        guest_list: Global___GuestList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "enrol", b"enrol", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_reply", b"inventory_reply", "output", b"output", "rejected", b"rejected", "result", b"result", "started", b"started", "terminate_ack", b"terminate_ack"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "enrol", b"enrol", "goodbye", b"goodbye", "guest_list", b"guest_list", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_reply", b"inventory_reply", "output", b"output", "rejected", b"rejected", "result", b"result", "started", b"started", "terminate_ack", b"terminate_ack"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "enrol", b"enrol", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_reply", b"inventory_reply", "output", b"output", "rejected", b"rejected", "result", b"result", "started", b"started", "terminate_ack", b"terminate_ack"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "body", b"body", "enrol", b"enrol", "goodbye", b"goodbye", "guest_list", b"guest_list", "heartbeat", b"heartbeat", "hello", b"hello", "inventory_reply", b"inventory_reply", "output", b"output", "rejected", b"rejected", "result", b"result", "started", b"started", "terminate_ack", b"terminate_ack"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["enrol", "hello", "heartbeat", "accepted", "rejected", "started", "output", "result", "terminate_ack", "inventory_reply", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["enrol", "hello", "heartbeat", "accepted", "rejected", "started", "output", "result", "terminate_ack", "inventory_reply", "goodbye", "guest_list"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1146,6 +1150,28 @@ class InventoryReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InventoryReply: _TypeAlias = InventoryReply  # noqa: Y015
+
+@_typing.final
+class GuestList(_message.Message):
+    """All guests that the agent has now, in place of those that its Hello or an earlier list named."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def guests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        guests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guests", b"guests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuestList: _TypeAlias = GuestList  # noqa: Y015
 
 @_typing.final
 class Drain(_message.Message):

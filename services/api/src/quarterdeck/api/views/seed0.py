@@ -140,7 +140,7 @@ def command(view: CommandView) -> Command:
         batch_id=view.batch_id,
         depends_on=view.spec.depends_on,
         cached_from=view.cached_from,
-        via=None if view.via is None else Via.parse(view.via),
+        via=Via.of_command(view.via, view.guest, view.spec.command_type),
         accepted_at=maybe_rfc3339(view.accepted_at_ms),
         started_at=maybe_rfc3339(view.started_at_ms),
         stdout=_stream(view.stdout),
