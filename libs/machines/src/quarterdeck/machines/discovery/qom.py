@@ -20,6 +20,7 @@ _DEVICES: Final = ("/machine/peripheral", "/machine/peripheral-anon")
 """Devices with an id of the user's, and those without."""
 _PORT_TYPE: Final = "child<virtserialport>"
 
+_FREE: Final = "disconnected:"
 _UNIX: Final = re.compile(r"(?:disconnected:)?unix:(?P<path>/.*?),server(?:=on)?(?: <-> .*)?")
 _TCP: Final = re.compile(
     r"(?:disconnected:)?tcp:(?:\[(?P<host6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d+),server(?:=on)?(?: <-> .*)?"
@@ -34,6 +35,8 @@ class SerialPort(msgspec.Struct, frozen=True, kw_only=True):
     """Where we find the host's end."""
     is_open: bool
     """Somebody in the guest has it open. What is written before that is lost."""
+    is_taken: bool
+    """Somebody on the host is connected, and whoever comes next has to wait."""
 
 
 class _Property(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ class _Chardev(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def serial_ports_of(qmp: QmpProtocol) -> list[SerialPort]:
-    """Ports with a name and with a socket that QEMU listens on. Raises what execute_command raises."""
+    """Ports with a name and with a socket that QEMU listens on, by name. Raises what execute_command raises."""
     chardevs = await qmp.execute_as("query-chardev", None, list[_Chardev])
     by_label = {chardev.label: chardev for chardev in chardevs}
     found = [
@@ -57,7 +60,7 @@ async def serial_ports_of(qmp: QmpProtocol) -> list[SerialPort]:
         for child in await _children(qmp, parent)
         if child.type == _PORT_TYPE
     ]
-    return [port for port in found if port is not None]
+    return sorted((port for port in found if port is not None), key=lambda port: port.name)
 
 
 async def channels_of(qmp: QmpProtocol) -> Mapping[str, Endpoint]:
@@ -101,4 +104,9 @@ async def _port(qmp: QmpProtocol, path: str, chardevs: Mapping[str, _Chardev]) -
     endpoint = None if chardev is None else endpoint_of(chardev.filename)
     if not name or chardev is None or endpoint is None:
         return None
-    return SerialPort(name=name, endpoint=endpoint, is_open=chardev.frontend_open)
+    return SerialPort(
+        name=name,
+        endpoint=endpoint,
+        is_open=chardev.frontend_open,
+        is_taken=not chardev.filename.startswith(_FREE),
+    )
