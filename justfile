@@ -73,9 +73,10 @@ unit *options: setup
 e2e *options: setup _debian
     .venv/bin/pytest tests/e2e {{ options }}
 
-# Debian packages that tests start programs of, such as a browser.
+# Debian packages that tests start programs of, such as a browser, and the guest that tests boot.
 _debian: setup
     {{ python }} tools/debian.py
+    {{ python }} -m tools.guest_image
 
 # Take one safety away at a time, and demand that the suite notices; a word chooses some of tools/mutations.py.
 [group('tests')]

@@ -8,21 +8,32 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import partial
 from typing import Final
 
 PROGRAMS: Final = {
+    "busybox": "busybox-static",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "cpio": "cpio",
+    "qemu-ga": "qemu-guest-agent",
+    "qemu-system-x86_64": "qemu-system-x86",
 }
-"""Program that a test starts → Debian package that brings it."""
+"""Program that a test starts, or that goes into the guest of `guest_image.py` → Debian package that brings it."""
 
 APT: Final = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
+DAEMONS: Final = "/usr/sbin:/sbin"
+"""Where a plain user's PATH does not look."""
+
+
+def find_program(name: str) -> str | None:
+    """Its path, whoever installed it."""
+    return shutil.which(name) or shutil.which(name, path=DAEMONS)
+
 
 def missing_packages() -> list[str]:
-    """Packages whose program is not on PATH, whoever installed the others."""
-    return [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    """Packages whose program is nowhere."""
+    return [package for program, package in PROGRAMS.items() if find_program(program) is None]
 
 
 def as_root() -> tuple[str, ...] | None:
@@ -39,12 +50,16 @@ def as_root() -> tuple[str, ...] | None:
     return None
 
 
+def update(root: tuple[str, ...]) -> None:
+    """Reads the archive's lists anew. Raises CalledProcessError."""
+    subprocess.run([*root, *APT, "update", "-qq"], stdout=subprocess.DEVNULL, check=True)
+
+
 def install(packages: list[str], root: tuple[str, ...]) -> None:
     """Raises CalledProcessError."""
-    run = partial(subprocess.run, stdout=subprocess.DEVNULL, check=True)
-    run([*root, *APT, "update", "-qq"])
+    update(root)
     quietly = (*root, "env", "DEBIAN_FRONTEND=noninteractive", *APT, "install", "-qq")
-    run([*quietly, "--no-install-recommends", *packages])
+    subprocess.run([*quietly, "--no-install-recommends", *packages], stdout=subprocess.DEVNULL, check=True)
 
 
 def main() -> int:

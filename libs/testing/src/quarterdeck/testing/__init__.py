@@ -1,4 +1,4 @@
-"""The pytest plugin of Quarterdeck: real NATS and Redis servers as layered fixtures.
+"""The pytest plugin of Quarterdeck: real NATS and Redis servers, and virtual machines, as layered fixtures.
 
 For tests only; nothing that ships imports it.
 """

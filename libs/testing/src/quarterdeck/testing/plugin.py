@@ -1,4 +1,4 @@
-"""The pytest plugin: real NATS and Redis servers as layered fixtures.
+"""The pytest plugin: real NATS and Redis servers, and virtual machines, as layered fixtures.
 
 Owns nothing itself; it names the modules whose fixtures every test of the workspace sees. Loaded by pytest
 through the `pytest11` entry point of quarterdeck-testing.
@@ -7,6 +7,13 @@ through the `pytest11` entry point of quarterdeck-testing.
     shared_nats_url     one server per session, without a single stream at the start of each test
     redis_server        a server of the test's own, with its append-only file
     shared_redis_url    one server per session, flushed before each test
+    bare_machine        QEMU without a machine: monitors alone
+    host_guest_agent    a guest agent on this host
+    booted_guest        one small Linux per session, with every way to a guest
 """
 
-pytest_plugins = ["quarterdeck.testing.nats_fixtures", "quarterdeck.testing.redis_fixtures"]
+pytest_plugins = [
+    "quarterdeck.testing.machines.fixtures",
+    "quarterdeck.testing.nats_fixtures",
+    "quarterdeck.testing.redis_fixtures",
+]
