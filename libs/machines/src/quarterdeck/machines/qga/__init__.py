@@ -7,7 +7,7 @@
     cadence.py          when to look again
     live.py             LiveExec: a command whose output is read while it runs, without a limit
     scratch.py          where that output lies in the guest
-    wrapper.py          the shell script that starts it
+    wrapper.py          how it is started
     process_tree.py     all processes of it, to be signalled and seen gone
 
 Source: QEMU, qga/qapi-schema.json and docs/interop/qemu-ga.

@@ -4,12 +4,12 @@ from typing import Final
 
 DEFAULT_FIRST_S: Final = 0.002
 DEFAULT_CEILING_S: Final = 0.5
-_GROWTH: Final = 1.5
-"""A command that ran for t is noticed at most t / 2 late."""
+_GROWTH: Final = 1.25
+"""The end of a command that ran for t is noticed at most t / 4 late."""
 
 
 class Cadence:
-    """The pauses between looks. Grows by half each time, from `first_s` up to `ceiling_s`."""
+    """The pauses between looks. Grows by a quarter each time, from `first_s` up to `ceiling_s`."""
 
     def __init__(self, first_s: float = DEFAULT_FIRST_S, ceiling_s: float = DEFAULT_CEILING_S) -> None:
         """Raises ValueError unless 0 < first_s ≤ ceiling_s."""

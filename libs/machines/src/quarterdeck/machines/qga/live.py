@@ -21,7 +21,7 @@ from quarterdeck.machines.qga.output_file import OutputFile
 from quarterdeck.machines.qga.process_tree import ProcessTree
 from quarterdeck.machines.qga.scratch import Ability, Scratch
 from quarterdeck.machines.qga.structures import GuestExec, GuestExecStatus, Request, StartedProgram
-from quarterdeck.machines.qga.wrapper import MARKER_VARIABLE, script_argv, wrapped
+from quarterdeck.machines.qga.wrapper import Ground, Setting, script_argv
 
 _SLOWEST_LOOK_S: Final = 0.1
 """At the output of a silent command: for whoever watches."""
@@ -36,7 +36,7 @@ class LiveExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None = None
     """A text whose first line may name its interpreter; becomes a file in the guest."""
     environment: Mapping[str, str] = {}
-    """On top of the agent's own. A name that no shell exports ends the command before it starts, with a message."""
+    """On top of the agent's own."""
     working_directory: str = ""
     """Empty: the agent's own, mostly `/`. One that is missing ends the command with exit code 126 and a message."""
     input_content: bytes | None = None
@@ -85,11 +85,11 @@ class LiveExec:
         """
         await self._qga.check_running()
         kinds = ["out", "err"] if self._spec.script is None else ["out", "err", "script"]
-        self._ability, self._files = await self._scratch.open(self._spec.marker, kinds)
+        self._ability, ground, self._files = await self._scratch.open(self._spec.marker, kinds)
         requests: list[Request] = []
         if self._spec.script is not None and self._files:
             requests += self._files[-1].write_requests(self._spec.script.encode())
-        requests.append(Request("guest-exec", self._program()))
+        requests.append(Request("guest-exec", self._program(ground)))
         *_, answer = await self._qga.burst(requests)
         self._pid = self._tree.leader_pid = answer.value(StartedProgram).pid
         return self._pid
@@ -97,15 +97,20 @@ class LiveExec:
     async def step(self, *, stdout: bool = True, stderr: bool = True) -> LiveStep:
         """Reads up to 1 MiB of each stream that there is room for. Raises what QgaProtocol.burst raises.
 
+        After one that raised, the next goes on where the last piece ended, so that no output is lost.
         Raises Refused when the agent has forgotten the command, such as after a restart: its end is unknown then.
         """
         if not self._files:
             return await self._captured_step()
         wanted = [file for file, has_room in zip(self._files, (stdout, stderr), strict=False) if has_room]
+        places = [request for file in wanted for request in file.place_requests()]
+        reads = [file.read_request() for file in wanted]
         # In this order: a read that comes after the end sees all that was written.
-        answers = iter(await self._qga.burst([*self._status_request(), *(f.read_request() for f in wanted)]))
+        answers = iter(await self._qga.burst([*self._status_request(), *places, *reads]))
         if self._end is None:
             self._note_end(next(answers).value(GuestExecStatus))
+        for _ in places:
+            next(answers).value(object)
         pieces = {file: file.take(answer) for file, answer in zip(wanted, answers, strict=True)}
         if any(pieces.values()):
             self._cadence.restart()
@@ -145,25 +150,25 @@ class LiveExec:
         files, self._files = self._files, []
         await self._scratch.discard(files)
 
-    def _program(self) -> GuestExec:
-        spec, shell = self._spec, self._scratch.shell
-        if self._ability is Ability.BARE:
+    def _program(self, ground: Ground | None) -> GuestExec:
+        spec = self._spec
+        if ground is None:
             return self._bare_program()
         argv = spec.argv
         if spec.script is not None:
-            argv = script_argv(spec.script, self._files[-1].path if self._files else None, shell)
+            argv = script_argv(spec.script, self._files[-1].path if self._files else None, ground.shell)
         if not argv:
             raise self._not_supported(
                 "a script for another interpreter than the shell, on a guest without files"
             )
-        return wrapped(
-            argv,
-            shell=shell,
-            outputs=(self._files[0].path, self._files[1].path) if self._files else None,
+        setting = Setting(
+            marker=spec.marker,
             working_directory=spec.working_directory,
-            environment={**spec.environment, MARKER_VARIABLE: spec.marker},
+            environment=spec.environment,
             input_content=spec.input_content,
+            outputs=(self._files[0].path, self._files[1].path) if self._files else None,
         )
+        return ground.program(argv, setting)
 
     def _bare_program(self) -> GuestExec:
         spec = self._spec

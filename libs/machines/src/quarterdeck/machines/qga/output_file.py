@@ -22,6 +22,9 @@ class OutputFile:
         self.path: Final = path
         self._handle = handle
         self._asked_bytes = FIRST_READ_BYTES
+        self._taken_bytes = 0
+        self._is_placed = True
+        """The agent's position in the file is where we stopped. Unknown from a read until its answer has come."""
         self.more_waits = False
         """The last read brought as much as it asked for."""
 
@@ -30,7 +33,15 @@ class OutputFile:
         """Makes it, empty, to be read and written; answered with its handle. The agent gives it mode 0666."""
         return Request("guest-file-open", {"path": path, "mode": "w+"})
 
+    def place_requests(self) -> list[Request]:
+        """To go before a read: none, or back to where we stopped, when the answer to the last read was lost."""
+        if self._is_placed:
+            return []
+        arguments = {"handle": self._handle, "offset": self._taken_bytes, "whence": "set"}
+        return [Request("guest-file-seek", arguments)]
+
     def read_request(self) -> Request:
+        self._is_placed = False
         return Request("guest-file-read", {"handle": self._handle, "count": self._asked_bytes})
 
     def write_requests(self, content: bytes) -> list[Request]:
@@ -46,6 +57,8 @@ class OutputFile:
     def take(self, answer: Answer) -> bytes:
         """What a read brought. Raises Refused, ProtocolViolation."""
         content = answer.value(FilePiece).content
+        self._taken_bytes += len(content)
+        self._is_placed = True
         self.more_waits = len(content) >= self._asked_bytes
         wanted = self._asked_bytes * _GROWTH if self.more_waits else FIRST_READ_BYTES
         self._asked_bytes = min(wanted, LARGEST_READ_BYTES)

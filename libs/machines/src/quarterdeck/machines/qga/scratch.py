@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from enum import Enum, auto
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,13 +18,13 @@ from quarterdeck.machines.errors import Refused
 from quarterdeck.machines.guest import ProtocolType
 from quarterdeck.machines.qga.output_file import OutputFile
 from quarterdeck.machines.qga.qga import SHELL, QgaProtocol
-from quarterdeck.machines.qga.structures import GuestExec
+from quarterdeck.machines.qga.structures import GuestExec, GuestExecStatus
+from quarterdeck.machines.qga.wrapper import PREPARE, Ground
 
 log = structlog.get_logger()
 
 DEFAULT_PARENT: Final = "/tmp"  # noqa: S108 - in the guest; the directory in it has an unguessable name and mode 0700
 
-_MAKE: Final = 'mkdir -m 700 -- "$1"'
 _REMOVE: Final = 'rm -rf -- "$@"'
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _DISABLED: Final = "CommandNotFound"
@@ -42,6 +42,14 @@ class Ability(Enum):
     """No shell either, such as on Windows: besides, no working directory, no scripts, no signals, no proof."""
 
 
+class Opened(NamedTuple):
+    """What Scratch.open found out and made. `ground`: None if and only if BARE; `files`: none unless LIVE."""
+
+    ability: Ability
+    ground: Ground | None
+    files: list[OutputFile]
+
+
 class Scratch:
     """Of one guest. Belongs to a QgaProtocol, and may be used by any number of commands at once."""
 
@@ -50,36 +58,29 @@ class Scratch:
         self.qga: Final = qga
         self.shell: Final = shell
         self._parent = parent
-        self._directory: str | None = None
+        self._ground: Ground | None = None
         self._opens_files = True
         self._turn = asyncio.Lock()
         self._numbers = count()
 
-    async def open(self, name: str, kinds: Sequence[str]) -> tuple[Ability, list[OutputFile]]:
-        """New files, one of each kind; none where the guest is not able to. Raises Refused, and what `exec` raises."""
+    async def open(self, name: str, kinds: Sequence[str]) -> Opened:
+        """New files, one of each kind, where the guest is able to. Raises Refused, and what `exec` raises."""
         for is_last_try in (False, True):
-            ability, directory = await self._prepare()
-            if ability is not Ability.LIVE:
-                return ability, []
-            number = next(self._numbers)
-            paths = [f"{directory}/{_UNFIT.sub('_', name)}-{number}.{kind}" for kind in kinds]
-            answers = await self.qga.burst([OutputFile.open_request(path) for path in paths])
-            refusals = [answer.refusal for answer in answers if answer.refusal is not None]
-            files = [
-                OutputFile(path, answer.value(int))
-                for path, answer in zip(paths, answers, strict=True)
-                if answer.refusal is None
-            ]
-            if not refusals:
-                return ability, files
-            await self.discard(files)
-            if any(refusal.error_class == _DISABLED for refusal in refusals):
+            ground = await self._prepare()
+            if ground is None:
+                return Opened(Ability.BARE, None, [])
+            if not self._opens_files:
+                return Opened(Ability.SHELL_ONLY, ground, [])
+            files, refusal = await self._open_files(ground, name, kinds)
+            if refusal is None:
+                return Opened(Ability.LIVE, ground, files)
+            if refusal.error_class == _DISABLED:
                 self._opens_files = False
             elif is_last_try:
-                raise refusals[0]
-            elif self._directory == directory:
-                self._directory = None  # it may have vanished, say when the guest was started anew
-        return Ability.SHELL_ONLY, []
+                raise refusal
+            elif self._ground is ground:
+                self._ground = None  # the directory may have vanished, say when the guest was started anew
+        raise AssertionError("the last try returns or raises")
 
     async def discard(self, files: Sequence[OutputFile]) -> None:
         """Close and remove them. Raises what `exec_and_wait` raises."""
@@ -89,32 +90,45 @@ class Scratch:
 
     async def remove(self) -> None:
         """All of it. Raises what `exec_and_wait` raises."""
-        directory, self._directory = self._directory, None
-        if directory is not None:
-            await self._run(_REMOVE, directory)
+        ground, self._ground = self._ground, None
+        if ground is not None:
+            await self._run(_REMOVE, ground.directory)
 
-    async def _prepare(self) -> tuple[Ability, str]:
-        """What the guest is able to, and the directory if that is LIVE."""
-        if not self._opens_files:
-            return Ability.SHELL_ONLY, ""
+    async def _prepare(self) -> Ground | None:
+        """None: the guest has no shell."""
         async with self._turn:
-            if self._directory is None:
+            if self._ground is None:
                 directory = f"{self._parent}/.quarterdeck-{secrets.token_hex(8)}"
                 try:
-                    exit_code = await self._run(_MAKE, directory)
+                    status = await self._run(PREPARE, directory)
                 except Refused as refusal:
                     if refusal.error_class == _DISABLED:
                         raise
                     log.debug("qga.shell_missing", guest=self.qga.guest_name)
-                    return Ability.BARE, ""
-                if exit_code != 0:
-                    raise self._refused(f"no directory for output can be made in {self._parent}")
-                self._directory = directory
-            return Ability.LIVE, self._directory
+                    return None
+                if not status.succeeded:
+                    text = f"no directory for output can be made in {self._parent}"
+                    raise Refused("ScratchFailed", text, guest=self.qga.guest_name, protocol=ProtocolType.QGA)
+                self._ground = Ground.parse(status.stdout, shell=self.shell, directory=directory)
+            return self._ground
 
-    async def _run(self, script: str, *arguments: str) -> int | None:
-        program = GuestExec(path=self.shell, arg=["-c", script, "sh", *arguments])
-        return (await self.qga.exec_and_wait(program)).exit_code
+    async def _open_files(
+        self, ground: Ground, name: str, kinds: Sequence[str]
+    ) -> tuple[list[OutputFile], Refused | None]:
+        """All of them, or none and why."""
+        stem = f"{ground.directory}/{_UNFIT.sub('_', name)}-{next(self._numbers)}"
+        paths = [f"{stem}.{kind}" for kind in kinds]
+        answers = await self.qga.burst([OutputFile.open_request(path) for path in paths])
+        files = [
+            OutputFile(path, answer.value(int))
+            for path, answer in zip(paths, answers, strict=True)
+            if answer.refusal is None
+        ]
+        refusals = [answer.refusal for answer in answers if answer.refusal is not None]
+        if not refusals:
+            return files, None
+        await self.discard(files)
+        return [], refusals[0]
 
-    def _refused(self, text: str) -> Refused:
-        return Refused("ScratchFailed", text, guest=self.qga.guest_name, protocol=ProtocolType.QGA)
+    async def _run(self, script: str, *arguments: str) -> GuestExecStatus:
+        return await self.qga.exec_and_wait(GuestExec.simple(self.shell, ["-c", script, "sh", *arguments]))
