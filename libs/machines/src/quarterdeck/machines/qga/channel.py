@@ -35,7 +35,7 @@ class Answer(NamedTuple):
             raise self.refusal
         try:
             return msgspec.json.decode(self.result, type=answer_type)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ProtocolViolation(
                 f"an answer of another shape: {error}", guest=self.guest, protocol=ProtocolType.QGA
             ) from None

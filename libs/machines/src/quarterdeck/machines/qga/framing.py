@@ -58,7 +58,7 @@ def decode_reply(line: bytes) -> Reply:
     """Raises ValueError for what is no reply."""
     try:
         reply = _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"not a reply: {error}") from None
     if (reply.error is None) == (reply.result is msgspec.UNSET):
         raise ValueError("not a reply: neither a result nor an error, or both")

@@ -39,7 +39,7 @@ shift 3
 """
 _BECOME_PROGRAM: Final = _SETTING + 'exec "$@"\n'
 _BECOME_SHELL_TEXT: Final = _SETTING + '_text=$1\nset --\neval "$_text"\n'
-"""Saves the exec of a second shell: some 10 ms in an emulated guest, where a whole short command takes 30 (measured)."""
+"""Saves the exec of a second shell: some 10 ms in an emulated guest, where a short command takes 30 (measured)."""
 
 
 class Ground(msgspec.Struct, frozen=True, kw_only=True):
