@@ -36,8 +36,8 @@ exit 0
 _STAT: Final = re.compile(
     rb"^(\d+) \((?s:.{0,64}?)\) (\S) (\d+) (\d+) (\d+) (?:\S+ ){13}(\S+) \S+ (\d+) ", re.MULTILINE
 )
-"""pid, state, parent, group, session, threads, start. Source: proc_pid_stat(5). The name in parentheses may be anything,
-with parentheses and ends of lines; it is too short to hold what follows it."""
+"""pid, state, parent, group, session, threads, start. Source: proc_pid_stat(5). The name in parentheses may be anything
+of up to 64 bytes, with parentheses and ends of lines; it is too short to hold what follows it."""
 _ENVIRON: Final = re.compile(rb"^/proc/(\d+)/environ$", re.MULTILINE)
 
 _FIRST_LOOK_S: Final = 0.005
