@@ -46,6 +46,11 @@ class QmpProtocol:
         self._guest: Guest | None = None
         self._monitor: Monitor | None = None
 
+    @property
+    def guest(self) -> Guest | None:
+        """The one that it was connected to; None after disconnect."""
+        return self._guest
+
     async def connect(self, guest: Guest) -> None:
         """Raises ProtocolUnavailable, ConnectFailed, MonitorBusy, ProtocolViolation."""
         async with self._turn:
