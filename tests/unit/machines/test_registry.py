@@ -91,10 +91,11 @@ def test_threads_that_ask_at_once_get_the_same_installed_builder() -> None:
     assert len(found) == 1
 
 
-def test_a_registry_loads_no_protocol_before_it_is_asked_for_one() -> None:
+def test_neither_registry_nor_discovery_loads_a_protocol_before_it_is_asked_for_one() -> None:
     """S2-3"""
     program = """
 import sys
+import quarterdeck.machines.discovery
 from quarterdeck.machines.registry import ProtocolRegistry
 
 registry = ProtocolRegistry.with_installed()

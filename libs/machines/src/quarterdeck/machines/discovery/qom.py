@@ -5,13 +5,15 @@ Source: QEMU, hw/char/virtio-console.c for the properties, chardev/char-socket.c
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from quarterdeck.machines.errors import Refused
 from quarterdeck.machines.guest import Endpoint, Guest, ProtocolType, TcpEndpoint, UnixEndpoint
-from quarterdeck.machines.qmp import QmpProtocol
+
+if TYPE_CHECKING:  # a host without guests looks for some all the time, and needs no library for that
+    from quarterdeck.machines.qmp import QmpProtocol
 
 AGENT_PORT: Final = "org.qemu.guest_agent.0"
 """The port of the guest's agent, by convention of qemu-ga and libvirt."""
@@ -50,7 +52,7 @@ class _Chardev(msgspec.Struct, frozen=True, kw_only=True):
     frontend_open: bool = msgspec.field(name="frontend-open", default=False)
 
 
-async def serial_ports_of(qmp: QmpProtocol) -> list[SerialPort]:
+async def serial_ports_of(qmp: "QmpProtocol") -> list[SerialPort]:
     """Ports with a name and with a socket that QEMU listens on, by name. Raises what execute_command raises."""
     chardevs = await qmp.execute_as("query-chardev", None, list[_Chardev])
     by_label = {chardev.label: chardev for chardev in chardevs}
@@ -63,7 +65,7 @@ async def serial_ports_of(qmp: QmpProtocol) -> list[SerialPort]:
     return sorted((port for port in found if port is not None), key=lambda port: port.name)
 
 
-async def channels_of(qmp: QmpProtocol) -> Mapping[str, Endpoint]:
+async def channels_of(qmp: "QmpProtocol") -> Mapping[str, Endpoint]:
     """The ports by name, without the agent's: what `Guest.channels` holds. Raises what execute_command raises."""
     return {port.name: port.endpoint for port in await serial_ports_of(qmp) if port.name != AGENT_PORT}
 
@@ -87,14 +89,14 @@ def endpoint_of(filename: str) -> Endpoint | None:
     return None
 
 
-async def _children(qmp: QmpProtocol, path: str) -> list[_Property]:
+async def _children(qmp: "QmpProtocol", path: str) -> list[_Property]:
     try:
         return await qmp.execute_as("qom-list", {"path": path}, list[_Property])
     except Refused:
         return []  # a machine without any such device need not have the container
 
 
-async def _port(qmp: QmpProtocol, path: str, chardevs: Mapping[str, _Chardev]) -> SerialPort | None:
+async def _port(qmp: "QmpProtocol", path: str, chardevs: Mapping[str, _Chardev]) -> SerialPort | None:
     try:
         name = await qmp.execute_as("qom-get", {"path": path, "property": "name"}, str)
         label = await qmp.execute_as("qom-get", {"path": path, "property": "chardev"}, str)

@@ -13,6 +13,7 @@ from quarterdeck.machines.errors import (
     ConnectFailed,
     ConnectionEnded,
     NotSupported,
+    ProtocolUnavailable,
     ProtocolViolation,
     Refused,
     TimedOut,
@@ -64,9 +65,11 @@ class LibvirtMonitor:
             )
         except libvirt.libvirtError as error:
             self._is_open = False
-            raise ConnectionEnded(
-                f"libvirt: {error}", guest=self._guest, protocol=ProtocolType.QMP
-            ) from error
+            unsupported = (
+                error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT
+            )  # not of QEMU: another hypervisor
+            kind = ProtocolUnavailable if unsupported else ConnectionEnded
+            raise kind(f"libvirt: {error}", guest=self._guest, protocol=ProtocolType.QMP) from error
         return self._returned(answer)
 
     def events(self) -> EventStream:
