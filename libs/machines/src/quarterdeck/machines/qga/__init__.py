@@ -15,8 +15,8 @@ Source: QEMU, qga/qapi-schema.json and docs/interop/qemu-ga.
 
 from quarterdeck.machines.qga.cadence import Cadence
 from quarterdeck.machines.qga.live import LiveExec, LiveExecSpec, LiveStep
-from quarterdeck.machines.qga.qga import QgaProtocol, QgaProtocolBuilder, QgaSettings
-from quarterdeck.machines.qga.scratch import Scratch
+from quarterdeck.machines.qga.qga import IsRunning, QgaProtocol, QgaProtocolBuilder, QgaSettings
+from quarterdeck.machines.qga.scratch import Ability, Scratch
 from quarterdeck.machines.qga.structures import (
     AgentCommand,
     AgentVersion,
@@ -26,11 +26,13 @@ from quarterdeck.machines.qga.structures import (
 )
 
 __all__ = [
+    "Ability",
     "AgentCommand",
     "AgentVersion",
     "Cadence",
     "GuestExec",
     "GuestExecStatus",
+    "IsRunning",
     "LiveExec",
     "LiveExecSpec",
     "LiveStep",

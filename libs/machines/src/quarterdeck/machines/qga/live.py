@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from quarterdeck.machines.errors import NotSupported, ProtocolViolation
+from quarterdeck.machines.errors import NotSupported
 from quarterdeck.machines.guest import ProtocolType
 from quarterdeck.machines.qga.output_file import OutputFile
 from quarterdeck.machines.qga.process_tree import ProcessTree
@@ -184,11 +184,7 @@ class LiveExec:
         if not status.exited:
             return LiveStep(b"", b"", None, self._cadence.next_s())
         self._note_end(status)
-        try:
-            return LiveStep(status.stdout, status.stderr, status, 0)
-        except ValueError as error:
-            text = f"output that is {error}"
-            raise ProtocolViolation(text, guest=self._qga.guest_name, protocol=ProtocolType.QGA) from None
+        return LiveStep(status.stdout, status.stderr, status, 0)
 
     def _status_request(self) -> list[Request]:
         return [] if self._end is not None else [Request("guest-exec-status", {"pid": self._pid})]

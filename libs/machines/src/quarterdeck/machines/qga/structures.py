@@ -5,7 +5,6 @@ given as `name`. Source: qga/qapi-schema.json of QEMU.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -48,9 +47,9 @@ class GuestExecStatus(msgspec.Struct, frozen=True, kw_only=True):
     """None while it runs, and when a signal ended it."""
     signal: int | None = None
     """Of Windows: the number of the unhandled exception."""
-    out_data: str | None = msgspec.field(default=None, name="out-data")
-    """Base64, at the end only; see `stdout` and `decode_stdout`."""
-    err_data: str | None = msgspec.field(default=None, name="err-data")
+    stdout_kept: bytes | None = msgspec.field(default=None, name="out-data")
+    """None: it printed nothing, or nobody asked to keep it, or it has not ended. Base64 on the wire."""
+    stderr_kept: bytes | None = msgspec.field(default=None, name="err-data")
     out_truncated: bool | None = msgspec.field(default=None, name="out-truncated")
     """It printed more than the agent keeps; the rest is lost."""
     err_truncated: bool | None = msgspec.field(default=None, name="err-truncated")
@@ -61,21 +60,29 @@ class GuestExecStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stdout(self) -> bytes:
-        """What it printed, byte for byte; empty without any. Raises ValueError when `out_data` is no Base64."""
-        return _decoded(self.out_data)
+        """What it printed, byte for byte."""
+        return self.stdout_kept or b""
 
     @property
     def stderr(self) -> bytes:
-        """As `stdout`."""
-        return _decoded(self.err_data)
+        return self.stderr_kept or b""
+
+    @property
+    def out_data(self) -> str | None:
+        """What it printed, in Base64, as the agent tells it."""
+        return None if self.stdout_kept is None else base64.b64encode(self.stdout_kept).decode()
+
+    @property
+    def err_data(self) -> str | None:
+        return None if self.stderr_kept is None else base64.b64encode(self.stderr_kept).decode()
 
     def decode_stdout(self, encoding: str = "utf-8") -> str | None:
-        """As text, with a replacement character for what is none. None: nothing was printed, or kept."""
-        return None if self.out_data is None else self.stdout.decode(encoding, errors="replace")
+        """What it printed, as text, with a replacement character for what is none. None: nothing was kept."""
+        return None if self.stdout_kept is None else self.stdout_kept.decode(encoding, errors="replace")
 
     def decode_stderr(self, encoding: str = "utf-8") -> str | None:
         """As `decode_stdout`."""
-        return None if self.err_data is None else self.stderr.decode(encoding, errors="replace")
+        return None if self.stderr_kept is None else self.stderr_kept.decode(encoding, errors="replace")
 
 
 class StartedProgram(msgspec.Struct, frozen=True):
@@ -107,12 +114,3 @@ class FilePiece(msgspec.Struct, frozen=True):
     eof: bool
     """For now: the next read sees what was appended meanwhile."""
     content: bytes = msgspec.field(default=b"", name="buf-b64")
-
-
-def _decoded(base64_text: str | None) -> bytes:
-    if base64_text is None:
-        return b""
-    try:
-        return base64.b64decode(base64_text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not Base64: {error}") from None

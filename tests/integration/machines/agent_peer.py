@@ -1,0 +1,87 @@
+"""An agent of a test, on a real Unix socket, that says what its script says: for what qemu-ga cannot be made to do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
+
+
+class AgentConnection:
+    """The agent's end of one connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    async def request(self) -> dict[str, Any]:
+        """The client's next one that is no sync; those are answered. Raises EOFError."""
+        while True:
+            request = await self.any_request()
+            if request["execute"] != "guest-sync-delimited":
+                return request
+            self.answer_sync(request)
+
+    async def any_request(self) -> dict[str, Any]:
+        """Raises EOFError."""
+        line = await self._reader.readline()
+        if not line:
+            raise EOFError
+        request = json.loads(line.lstrip(b"\xff"))
+        assert isinstance(request, dict)
+        return request
+
+    async def until_client_leaves(self) -> None:
+        while await self._reader.read(65_536):
+            pass
+
+    def answer_sync(self, request: dict[str, Any]) -> None:
+        self.write(b"\xff" + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n")
+
+    def answer(self, request: dict[str, Any], returned: Any) -> None:
+        self.write(json.dumps({"return": returned, "id": request["id"]}).encode() + b"\n")
+
+    def refuse(self, request: dict[str, Any], error_class: str, description: str) -> None:
+        error = {"class": error_class, "desc": description}
+        self.write(json.dumps({"error": error, "id": request["id"]}).encode() + b"\n")
+
+    def write(self, content: bytes) -> None:
+        self.writer.write(content)
+
+
+Script = Callable[[AgentConnection], Awaitable[None]]
+
+
+class Agent:
+    """Runs one script per connection, in turn; the last one for all that follow."""
+
+    def __init__(self, path: Path, scripts: tuple[Script, ...]) -> None:
+        self.guest = Guest(name="vm1", endpoints={ProtocolType.QGA: UnixEndpoint(str(path))})
+        self.connections = 0
+        self._scripts = scripts
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        script = self._scripts[min(self.connections, len(self._scripts) - 1)]
+        self.connections += 1
+        try:
+            await script(AgentConnection(reader, writer))
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # the client left, which is its right; or the test has ended
+        finally:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def agent(directory: Path, *scripts: Script) -> AsyncIterator[Agent]:
+    """In `directory`, whose path must be short."""
+    path = directory / "agent.sock"
+    peer = Agent(path, scripts)
+    server = await asyncio.start_unix_server(peer.serve, path)
+    try:
+        yield peer
+    finally:
+        server.close()
+        await server.wait_closed()
