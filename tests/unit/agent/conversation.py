@@ -114,6 +114,7 @@ class Conversation:
         *,
         key: Key | None = None,
         timeout_ms: int = 60_000,
+        guest: str = "",
         **spec: Any,
     ) -> Key:
         """Send an order; `payload` is encoded as JSON unless it is bytes. Returns its (command id, attempt)."""
@@ -130,6 +131,7 @@ class Conversation:
                 epoch=self.epoch,
                 spec=command_spec.SerializeToString(),
                 timeout_ms=timeout_ms,
+                guest=guest,
                 traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             )
         )

@@ -27,6 +27,7 @@ from quarterdeck.agent.front_launch import (
     decode_end,
     encode_launch,
 )
+from quarterdeck.agent.guests.settings import GuestSettings
 from quarterdeck.agent.settings import AgentSettings
 from quarterdeck.core.clock import Clock, SystemClock
 
@@ -150,6 +151,7 @@ class FrontChild:
             self._settings,
             environment={},
             catalogue=Catalogue(),
+            guests=GuestSettings(),
             run_dir=self._settings.socket_dir.absolute(),
         )
         if self._user is None:

@@ -18,13 +18,14 @@ from quarterdeck.wire.codes import ResultReason
 
 
 class HandlerError(QuarterdeckError):
-    """A handler did not give a result. `reason`: the ResultReason for it."""
+    """A handler did not give a result. `reason`: the ResultReason for it. `unknown`: it may have done its work."""
 
     code = "handler_error"
 
-    def __init__(self, reason: ResultReason, message: str) -> None:
+    def __init__(self, reason: ResultReason, message: str, *, unknown: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.unknown = unknown
 
 
 class CannotExecute(Exception):

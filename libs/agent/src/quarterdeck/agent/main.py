@@ -16,6 +16,7 @@ import structlog
 from quarterdeck.agent.catalogue import STANDARD, load_catalogue
 from quarterdeck.agent.errors import AgentRefused, BadAgentSettings
 from quarterdeck.agent.front_launch import EXIT_REFUSED, EXIT_USAGE
+from quarterdeck.agent.guests.settings import GuestSettings
 from quarterdeck.agent.handlers import Handlers
 from quarterdeck.agent.runner import run_agent
 from quarterdeck.agent.samples import SampleCommands
@@ -94,6 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
             working_directory=options.working_directory,
             max_parallel=options.max_parallel,
             catalogue=STANDARD if options.catalogue is None else load_catalogue(options.catalogue),
+            guests=GuestSettings(
+                sockets=tuple(options.guest_sockets),
+                libvirt_uri=options.libvirt,
+                spice_password_files=options.spice_password_files,
+            ),
             role=Role.SINGLE if options.single else Role(options.role),
             run_dir=options.run_dir,
             front_user=options.front_user,
@@ -146,6 +152,19 @@ def _parser() -> argparse.ArgumentParser:
         "--catalogue",
         type=Path,
         help="TOML file of the commands that it runs by name; a few looks without one",
+    )
+    parser.add_argument(
+        "--guest-sockets",
+        action="append",
+        default=[],
+        metavar="PROTOCOL=PATH",
+        help="sockets of virtual machines, such as qmp=/run/vms/{guest}/qmp.sock (or qga, spice); repeatable",
+    )
+    parser.add_argument("--libvirt", metavar="URI", help="virtual machines of this libvirt daemon, too")
+    parser.add_argument(
+        "--spice-password-files",
+        metavar="PATH",
+        help="where their SPICE passwords are: /etc/vms/{guest}.spice",
     )
     parser.add_argument(
         "--role",

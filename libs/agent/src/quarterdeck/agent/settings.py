@@ -14,6 +14,7 @@ import msgspec
 
 from quarterdeck.agent.catalogue import STANDARD, Catalogue
 from quarterdeck.agent.errors import BadAgentSettings
+from quarterdeck.agent.guests.settings import GuestSettings
 from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.links import Carrier
 from quarterdeck.core.logging import Format, Level
@@ -88,6 +89,8 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """With less than this free below journal_dir, orders are rejected as `spool_full`: what runs needs the room."""
     catalogue: Catalogue = Catalogue()
     """Commands that it runs by name."""
+    guests: GuestSettings = GuestSettings()
+    """Virtual machines of this host that are targets, too."""
     repeat_reports_s: float = 15.0
     """A report that is unacknowledged for this long is sent again on the same link."""
 
@@ -112,6 +115,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_parallel: int = 64
     catalogue: Catalogue = STANDARD
     """Commands that it runs by name, from a file (catalogue.py) or the standard ones."""
+    guests: GuestSettings = GuestSettings()
+    """Where virtual machines of this host are looked for."""
     stop_grace_s: float = 10.0
     """How long running commands and their last reports may take when the agent is told to stop."""
     role: Role = Role.AGENT
@@ -139,6 +144,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
             working_directory=self.working_directory,
             max_parallel=self.max_parallel,
             catalogue=self.catalogue,
+            guests=self.guests,
         )
 
 

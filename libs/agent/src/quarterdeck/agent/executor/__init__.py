@@ -6,5 +6,6 @@ recovery.py     what becomes of the commands of an executor that died
 spool.py        output on disk: while nobody takes it, and for whoever comes after a crash
 outlet.py       what goes out next: reports, then output within the link's window
 slots.py        which waiting command starts next
-process_run.py  one command as a process; handler_run.py: one command as a Python handler
+runs.py         what an order becomes: a process (process_run.py), a handler's call (handler_run.py), or guest_port.py:
+                a command for a guest, which the package guests executes
 """

@@ -1,31 +1,28 @@
 """The commands of this agent: which one runs, which one waits, and which never starts.
 
-Owns the decision about each order and each terminate, and the task of each running command. How a process or a handler
-runs is in process_run.py and handler_run.py; called by service.py, which speaks with the gateway, and by recovery.py.
+Owns the decision about each order and each terminate, and the task of each running command. What a command becomes when
+it runs is in runs.py; called by service.py, which speaks with the gateway, and by recovery.py.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from quarterdeck.agent.executor.disk_space import DiskSpace
-from quarterdeck.agent.executor.handler_run import HandlerRun, HandlerSpec
+from quarterdeck.agent.executor.guest_port import GuestPort
 from quarterdeck.agent.executor.journal.entries import CommandKey, Entry, Phase
 from quarterdeck.agent.executor.journal.journal import Journal
 from quarterdeck.agent.executor.journal.log_file import JournalUnwritable
 from quarterdeck.agent.executor.orders import OrderRefused, WorkOrder, read_order
-from quarterdeck.agent.executor.outcome import Outcome, RunStarted, StopOrder
-from quarterdeck.agent.executor.proc_table import marker_of
-from quarterdeck.agent.executor.process_run import ProcessRun, ProcessSpec, ProcessTools
+from quarterdeck.agent.executor.outcome import Outcome, Run, RunStarted, StopOrder
+from quarterdeck.agent.executor.process_run import ProcessTools
 from quarterdeck.agent.executor.reports import Reporter
+from quarterdeck.agent.executor.runs import Runs
 from quarterdeck.agent.executor.slots import Slots
-from quarterdeck.agent.executor.spool import Spools
-from quarterdeck.agent.handlers import Handlers
 from quarterdeck.core import failpoints, telemetry
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason, ResultReason
@@ -33,27 +30,15 @@ from quarterdeck.wire.codes import RejectReason, ResultReason
 log = structlog.get_logger()
 
 
-class Run(Protocol):
-    """A command that was given a slot."""
-
-    def stop(self, order: StopOrder) -> None: ...
-
-    def make_way(self) -> None:
-        """There may be room for more output."""
-        ...
-
-    async def execute(self, on_started: Callable[[RunStarted], None]) -> Outcome: ...
-
-
 class CommandTools(msgspec.Struct, frozen=True):
     """What commands work with; shared with the executor that owns it."""
 
     journal: Journal
     reporter: Reporter
-    handlers: Handlers
     processes: ProcessTools
-    spools: Spools
+    runs: Runs
     disk: DiskSpace
+    guests: GuestPort | None
 
 
 class _Waiting(NamedTuple):
@@ -93,7 +78,7 @@ class Commands:
             return
         try:
             work = self._take(order)
-            entry = self._journal.received(key, order.SerializeToString(), order.batch_id)
+            entry = self._journal.received(key, order.SerializeToString(), order.batch_id, order.guest)
         except (OrderRefused, JournalUnwritable) as refusal:
             reason = refusal.reason if isinstance(refusal, OrderRefused) else RejectReason.SPOOL_FULL
             self._reporter.rejected(self._journal.refused(key, order.batch_id), reason, str(refusal))
@@ -106,8 +91,8 @@ class Commands:
             self._reporter.result(entry, Outcome(end=pb.TERMINATED), traceparent=order.traceparent)
             return
         try:
-            work = read_order(order, self._settings.catalogue)
-        except OrderRefused as refusal:  # it was readable when it came, with the catalogue of then
+            work = self._read(order)
+        except OrderRefused as refusal:  # it made sense when it came, with the catalogue and guests of then
             self._reporter.rejected(entry, refusal.reason, refusal.error)
         else:
             self._admit(entry, work)
@@ -119,7 +104,10 @@ class Commands:
             raise OrderRefused(RejectReason.OVERLOADED, "too many commands are waiting on this agent")
         if self._tools.disk.short:
             raise OrderRefused(RejectReason.SPOOL_FULL, "the disk of this agent is nearly full")
-        return read_order(order, self._settings.catalogue)
+        return self._read(order)
+
+    def _read(self, order: pb.Order) -> WorkOrder:
+        return read_order(order, self._settings.catalogue, self._tools.guests)
 
     def _admit(self, entry: Entry, work: WorkOrder) -> None:
         self._waiting[entry.key] = _Waiting(entry, work)
@@ -143,35 +131,10 @@ class Commands:
 
     def _start(self, entry: Entry, work: WorkOrder) -> None:
         del self._waiting[entry.key]
-        run = self._runs[entry.key] = self._make_run(entry, work)
+        run = self._runs[entry.key] = self._tools.runs.make(entry, work)
         task = asyncio.create_task(self._run(entry, run, work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-
-    def _make_run(self, entry: Entry, work: WorkOrder) -> Run:
-        key = work.key
-        if work.plan is None:
-            handler_spec = HandlerSpec(
-                command_id=key.command_id,
-                attempt=key.attempt,
-                command_type=work.command_type,
-                payload=work.payload,
-                timeout_s=work.timeout_s,
-                grace_s=work.grace_s,
-            )
-            return HandlerRun(handler_spec, self._tools.handlers, self._clock)
-        entry.output = self._tools.spools.output(key, work.max_output_bytes)
-        self._outlet.add(entry.output)
-        spec = ProcessSpec(
-            marker=marker_of(key),
-            plan=work.plan,
-            working_directory=work.working_directory,
-            environment=work.environment,
-            timeout_s=work.timeout_s,
-            no_output_timeout_s=work.no_output_timeout_s,
-            grace_s=work.grace_s,
-        )
-        return ProcessRun(spec, entry.output, self._tools.processes)
 
     async def _run(self, entry: Entry, run: Run, work: WorkOrder) -> None:
         parent = {"traceparent": work.traceparent} if work.traceparent else None

@@ -90,7 +90,8 @@ def _outcome_of(call: "asyncio.Future[bytes]", started_at_ms: int) -> Outcome:
     try:
         return Outcome(end=pb.SUCCEEDED, result=call.result(), started_at_ms=started_at_ms)
     except HandlerError as error:
-        return Outcome(end=pb.FAILED, reason=error.reason, error=error.message, started_at_ms=started_at_ms)
+        end = pb.OUTCOME_UNKNOWN if error.unknown else pb.FAILED
+        return Outcome(end=end, reason=error.reason, error=error.message, started_at_ms=started_at_ms)
     except asyncio.CancelledError:
         text = "execution failed: the handler cancelled itself"
         return Outcome(

@@ -1,12 +1,14 @@
-"""Reads an Order: what is to run, or why it cannot. Pure; the decision to run is service.py's."""
+"""Reads an Order: what is to run, or why it cannot. The decision to run is commands.py's."""
 
 import msgspec
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from quarterdeck.agent.catalogue import Catalogue
 from quarterdeck.agent.executor import shell
+from quarterdeck.agent.executor.guest_port import GuestPort
 from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.shell import InvalidPayload, Plan
+from quarterdeck.agent.guests.plans import GuestCall, GuestExecution, UnknownToGuests, plan_for_guest
 from quarterdeck.contracts import agent_calls
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import RejectReason
@@ -27,8 +29,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     key: CommandKey
     command_type: str
     payload: bytes
-    plan: Plan | None
-    """What to execute as a process; None for a handler's command (which may turn out to be unknown)."""
+    plan: Plan | GuestExecution | GuestCall | None
+    """What to execute; None for a handler's command (which may turn out to be unknown)."""
     working_directory: str
     environment: dict[str, str]
     timeout_s: float | None
@@ -44,10 +46,8 @@ class WorkOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What it holds while it waits."""
 
 
-def read_order(order: pb.Order, catalogue: Catalogue) -> WorkOrder:
-    """`catalogue`: what this agent runs by name. Raises OrderRefused."""
-    if order.guest:
-        raise OrderRefused(RejectReason.GUEST_UNSUPPORTED, f"this agent has no guest {order.guest}")
+def read_order(order: pb.Order, catalogue: Catalogue, guests: GuestPort | None) -> WorkOrder:
+    """`catalogue`: what this agent runs by name. `guests`: None when it looks for none. Raises OrderRefused."""
     try:
         spec = pb.CommandSpec.FromString(order.spec)
     except ProtobufDecodeError:
@@ -55,7 +55,7 @@ def read_order(order: pb.Order, catalogue: Catalogue) -> WorkOrder:
             RejectReason.INVALID_PAYLOAD, "invalid payload: the spec does not decode"
         ) from None
     try:
-        plan = _plan(spec, catalogue)
+        plan = _guest_plan(order.guest, spec, guests) if order.guest else _plan(spec, catalogue)
     except InvalidPayload as error:
         raise OrderRefused(RejectReason.INVALID_PAYLOAD, error.message) from None
     return WorkOrder(
@@ -85,6 +85,18 @@ def _plan(spec: pb.CommandSpec, catalogue: Catalogue) -> Plan | None:
             return shell.plan_for(spec.command_type, spec.payload)
         case _:
             return None
+
+
+def _guest_plan(guest: str, spec: pb.CommandSpec, guests: GuestPort | None) -> GuestExecution | GuestCall:
+    """Raises OrderRefused, InvalidPayload."""
+    refusal = guests.refusal(guest, spec.command_type) if guests is not None else f"no guest {guest} here"
+    if refusal is not None:
+        raise OrderRefused(RejectReason.GUEST_UNSUPPORTED, refusal)
+    try:
+        return plan_for_guest(guest, spec.command_type, spec.payload)
+    except UnknownToGuests:
+        text = f"guests execute no {spec.command_type}"
+        raise OrderRefused(RejectReason.GUEST_UNSUPPORTED, text) from None
 
 
 def _seconds(milliseconds: int) -> float | None:

@@ -1,4 +1,7 @@
-"""How a command ended, before it becomes a Result: what runs give back, and how it is written down."""
+"""What a run is, how it ends, and how that is written down before it becomes a Result."""
+
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -36,6 +39,22 @@ class RunStarted(msgspec.Struct, frozen=True):
     pid: int = 0
     """0: inside the executor."""
     started_ticks: int = 0
+
+
+class Run(Protocol):
+    """A command that was given a slot. Runs once."""
+
+    def stop(self, order: StopOrder) -> None:
+        """End it. May come at any time, also before `execute`; the first order counts."""
+        ...
+
+    def make_way(self) -> None:
+        """There may be room for more output."""
+        ...
+
+    async def execute(self, on_started: Callable[[RunStarted], None]) -> Outcome:
+        """To the end. Never raises for what a command can do."""
+        ...
 
 
 def result_message(

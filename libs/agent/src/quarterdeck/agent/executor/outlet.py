@@ -69,6 +69,11 @@ class Outlet:
         """Whether output waits that nobody has acknowledged for a while."""
         return self.retained_bytes > 0 and self._clock.monotonic_s() - self._flowed_s > _STUCK_S
 
+    @property
+    def standing(self) -> bool:
+        """Whether the last link that was opened got its Welcome. It may have ended since."""
+        return self._standing
+
     # ---- The link
 
     def open_link(self, hello: bytes) -> None:

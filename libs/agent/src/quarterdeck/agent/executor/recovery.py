@@ -1,8 +1,8 @@
 """What becomes of the commands that an earlier executor left unfinished. Runs once, when the executor starts.
 
     received             waits again, as if its order had just come; one that was cancelled has its end
-    starting, running    its processes are ended, if the host is still the same boot; then outcome_unknown: it may have
-                         started, may have done all its work, and nobody saw its end
+    starting, running    its processes are ended, if the host is still the same boot, in a guest as well as here; then
+                         outcome_unknown: it may have started, may have done all its work, and nobody saw its end
     exited               its Result is said again, with the output that the store lacks
     reported             known, so that its order starts nothing
 
@@ -11,12 +11,15 @@ of it.
 """
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 
+from quarterdeck.agent.executor.guest_port import GuestPort
 from quarterdeck.agent.executor.journal import records
-from quarterdeck.agent.executor.journal.entries import CommandKey, Entry
+from quarterdeck.agent.executor.journal.entries import Entry
 from quarterdeck.agent.executor.journal.journal import Journal
 from quarterdeck.agent.executor.outcome import Outcome
 from quarterdeck.agent.executor.proc_table import ProcTable, marker_of
@@ -37,15 +40,30 @@ class Resume(Protocol):
     def __call__(self, entry: Entry, order: pb.Order) -> None: ...
 
 
+class _Interrupted(NamedTuple):
+    entry: Entry
+    end: Callable[[], Awaitable[bool]] | None
+    """Ends what it left behind; whether that is proven. None: nothing survived."""
+    reason: ResultReason
+
+
 class Recovery:
     """`run` after the journal was opened; then let `clean_up` run beside everything else."""
 
-    def __init__(self, journal: Journal, reporter: Reporter, table: ProcTable, boot_id: str) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        reporter: Reporter,
+        table: ProcTable,
+        boot_id: str,
+        guests: GuestPort | None = None,
+    ) -> None:
         self._journal = journal
         self._reporter = reporter
         self._table = table
         self._boot_id = boot_id
-        self._interrupted: list[tuple[Entry, ProcessTree | None, ResultReason]] = []
+        self._guests = guests
+        self._interrupted: list[_Interrupted] = []
 
     def run(self, resume: Resume) -> None:
         """Everything that needs no waiting."""
@@ -69,39 +87,54 @@ class Recovery:
 
     async def clean_up(self) -> None:
         """End what is left of interrupted commands, and report them."""
-        await asyncio.gather(*(self._end(*interrupted) for interrupted in self._interrupted))
+        await asyncio.gather(*map(self._end, self._interrupted))
 
     def _received(self, entry: Entry, record: records.Received, resume: Resume) -> None:
         order = pb.Order.FromString(record.order)
-        entry.batch_id = order.batch_id
+        entry.batch_id, entry.guest = order.batch_id, order.guest
         if self._journal.damaged and not self._journal.cancelled(entry.key):
             # What came behind this record is lost, and may have said that it started.
-            self._interrupted.append(
-                (entry, self._tree(entry.key, 0, 0, boot_id=self._boot_id), ResultReason.EXECUTOR_KILLED)
-            )
+            end = self._ender(entry, 0, 0)
+            self._interrupted.append(_Interrupted(entry, end, ResultReason.EXECUTOR_KILLED))
         else:
             resume(entry, order)
 
     def _interrupted_by(self, entry: Entry, record: records.Starting | records.Running) -> None:
-        same_boot = record.boot_id == self._boot_id
+        if record.boot_id != self._boot_id:  # nothing of it survived, guests neither
+            self._interrupted.append(_Interrupted(entry, None, ResultReason.HOST_REBOOTED))
+            return
         pid, started_ticks = (
             (record.pid, record.started_ticks) if isinstance(record, records.Running) else (0, 0)
         )
-        tree = self._tree(entry.key, pid, started_ticks, boot_id=record.boot_id)
-        reason = ResultReason.EXECUTOR_KILLED if same_boot else ResultReason.HOST_REBOOTED
-        self._interrupted.append((entry, tree, reason))
+        entry.guest = record.guest
+        end = self._ender(entry, pid, started_ticks)
+        self._interrupted.append(_Interrupted(entry, end, ResultReason.EXECUTOR_KILLED))
 
-    def _tree(self, key: CommandKey, pid: int, started_ticks: int, *, boot_id: str) -> ProcessTree | None:
-        """None: nothing survives a reboot."""
-        if boot_id != self._boot_id:
-            return None
-        return ProcessTree.left_behind(pid, started_ticks, marker_of(key), self._table)
+    def _ender(self, entry: Entry, pid: int, started_ticks: int) -> Callable[[], Awaitable[bool]]:
+        marker = marker_of(entry.key)
+        if entry.guest:
+            return (
+                _cannot_tell
+                if self._guests is None
+                else partial(self._guests.end_leftover, entry.guest, marker)
+            )
+        return partial(_end_tree, ProcessTree.left_behind(pid, started_ticks, marker, self._table))
 
-    async def _end(self, entry: Entry, tree: ProcessTree | None, reason: ResultReason) -> None:
-        gone = tree is None or not tree.members() or await stop_tree(tree, grace_s=_GRACE_S)
-        error = _ERRORS[reason] if gone else f"{_ERRORS[reason]}; a process of it survived SIGKILL"
+    async def _end(self, interrupted: _Interrupted) -> None:
+        entry, end, reason = interrupted
+        gone = end is None or await end()
+        error = _ERRORS[reason] if gone else f"{_ERRORS[reason]}; something of it may still be running"
         log.warning("executor.command_interrupted", command_id=entry.key.command_id, reason=reason, gone=gone)
         self._reporter.result(entry, Outcome(end=pb.OUTCOME_UNKNOWN, reason=reason, error=error))
+
+
+async def _end_tree(tree: ProcessTree) -> bool:
+    return not tree.members() or await stop_tree(tree, grace_s=_GRACE_S)
+
+
+async def _cannot_tell() -> bool:
+    """The guest's end of it, for an agent that does not look for guests any more."""
+    return False
 
 
 _ERRORS: Final = {

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from quarterdeck.agent.executor.commands import Commands, CommandTools
 from quarterdeck.agent.executor.disk_space import DiskSpace
+from quarterdeck.agent.executor.guest_port import GuestPort
 from quarterdeck.agent.executor.journal.entries import CommandKey, Entry, Phase
 from quarterdeck.agent.executor.journal.journal import Journal, JournalSettings
 from quarterdeck.agent.executor.outlet import Outlet
@@ -23,6 +24,7 @@ from quarterdeck.agent.executor.process_run import ProcessTools
 from quarterdeck.agent.executor.reaper import Reaper, become_subreaper
 from quarterdeck.agent.executor.recovery import Recovery
 from quarterdeck.agent.executor.reports import Reporter
+from quarterdeck.agent.executor.runs import Runs
 from quarterdeck.agent.executor.shell import EXEC, SHELL, prepare_scratch
 from quarterdeck.agent.executor.spool import Spools, SpoolSettings
 from quarterdeck.agent.executor.watcher import Watcher
@@ -60,7 +62,7 @@ class Executor:
         journal: JournalSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`journal`: for tests that lose power or reboot; made from `settings` otherwise."""
+        """`journal`: for tests that lose power or reboot; made from `settings` otherwise. Raises BadAgentSettings."""
         clock = self._clock = clock or SystemClock()
         self._settings = settings
         self._handlers = handlers or Handlers()
@@ -80,11 +82,17 @@ class Executor:
         self._processes = ProcessTools(
             settings, self._outlet, ProcTable(), watcher, Drain(watcher), clock, set()
         )
+        self._guests = _guest_port(self._processes)
+        self._told_guests: tuple[str, ...] = ()
+        """Names in the latest Hello or GuestList."""
         disk = DiskSpace(settings.journal_dir, settings.disk_reserve_bytes, clock)
+        runs = Runs(self._processes, self._spools, self._handlers, self._guests)
         self._commands = Commands(
-            CommandTools(self._journal, self._reporter, self._handlers, self._processes, self._spools, disk)
+            CommandTools(self._journal, self._reporter, self._processes, runs, disk, self._guests)
         )
-        self._recovery = Recovery(self._journal, self._reporter, self._processes.table, journal.boot_id)
+        self._recovery = Recovery(
+            self._journal, self._reporter, self._processes.table, journal.boot_id, self._guests
+        )
         self._chores: list[asyncio.Task[None]] = []
 
     # ---- Life
@@ -102,6 +110,8 @@ class Executor:
         )
         if not become_subreaper():
             log.warning("executor.subreaper_refused")
+        if self._guests is not None:
+            await self._guests.start(self._announce_guests)
         self._recovery.run(self._commands.resume)
         reaper = Reaper(self._processes.table, self._processes.tracked_pids.__contains__)
         self._chores = [
@@ -117,6 +127,8 @@ class Executor:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._guests is not None:
+            await self._guests.stop()
         self._processes.drain.close()
         self._processes.watcher.close()
         self._journal.close()
@@ -178,8 +190,10 @@ class Executor:
 
     def _hello(self) -> bytes:
         entries = sorted(self._journal.open_entries(), key=lambda entry: entry.output is None)
+        self._told_guests = self._guests.names if self._guests is not None else ()
         hello = pb.Hello(
             capabilities=self._command_types(),
+            guests=self._told_guests,
             journal=[_journal_entry(entry) for entry in itertools.islice(entries, _HELLO_ENTRIES)],
             highest_epoch=pb.Epoch(
                 incarnation=self._journal.highest_epoch.incarnation,
@@ -194,10 +208,19 @@ class Executor:
         for ack in welcome.output_acks:
             self._output_ack(ack)
         self._outlet.start(welcome.window_bytes)
+        self._announce_guests()  # those that came or went since the Hello
+
+    def _announce_guests(self) -> None:
+        if self._guests is None or self._guests.names == self._told_guests or not self._outlet.standing:
+            return
+        self._told_guests = self._guests.names
+        guest_list = pb.GuestList(guests=self._told_guests)
+        self._outlet.say(pb.AgentMessage(guest_list=guest_list).SerializeToString())
 
     def _command_types(self) -> list[str]:
         by_name = {CATALOGUE} if self._settings.catalogue.commands else set()
-        return sorted({SHELL, EXEC, *by_name, *self._handlers.command_types})
+        of_guests = self._guests.command_types if self._guests is not None else ()
+        return sorted({SHELL, EXEC, *by_name, *of_guests, *self._handlers.command_types})
 
     def _inventory(self, request: pb.InventoryRequest) -> None:
         reply = pb.InventoryReply(request_id=request.request_id)
@@ -226,6 +249,16 @@ class Executor:
         self._outlet.acknowledge_output(buffer, ack.offset, resend=ack.resend)
         self._commands.make_way(key)
         self._commands.confirmed()
+
+
+def _guest_port(processes: ProcessTools) -> GuestPort | None:
+    """Raises BadAgentSettings."""
+    if not processes.settings.guests.configured:
+        return None
+    # Not before it is wanted: it loads libraries that most agents have no use for.
+    from quarterdeck.agent.guests.guests import Guests
+
+    return Guests(processes.settings.guests, processes.outlet, processes.clock)
 
 
 def _journal_entry(entry: Entry) -> pb.JournalEntry:

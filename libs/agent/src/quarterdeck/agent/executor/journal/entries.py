@@ -43,11 +43,13 @@ class Span(NamedTuple):
 class Entry:
     """One command, from its order until it is forgotten."""
 
-    __slots__ = ("accepted", "batch_id", "key", "output", "phase", "reports", "span")
+    __slots__ = ("accepted", "batch_id", "guest", "key", "output", "phase", "reports", "span")
 
     def __init__(self, key: CommandKey, batch_id: str, phase: Phase = Phase.RECEIVED) -> None:
         self.key = key
         self.batch_id = batch_id
+        self.guest = ""
+        """Where it runs; empty: on this very host."""
         self.phase = phase
         self.accepted = False
         """The gateway was told that we have the order."""

@@ -162,10 +162,11 @@ class Journal:
 
     # ---- Phases
 
-    def received(self, key: CommandKey, order: bytes, batch_id: str) -> Entry:
+    def received(self, key: CommandKey, order: bytes, batch_id: str, guest: str = "") -> Entry:
         """Raises JournalUnwritable: then the order must be refused."""
         span = self._append(records.Received(key, order))
         entry = self._open[key] = Entry(key, batch_id)
+        entry.guest = guest
         entry.span = span
         failpoints.reach("executor.after_received")
         return entry
@@ -177,13 +178,17 @@ class Journal:
 
     def starting(self, entry: Entry) -> None:
         """Wait for `durable` before it starts. Raises JournalUnwritable: then it must not."""
-        entry.span = self._append(records.Starting(entry.key, entry.batch_id, self._settings.boot_id))
+        entry.span = self._append(
+            records.Starting(entry.key, entry.batch_id, self._settings.boot_id, entry.guest)
+        )
         entry.phase = Phase.STARTING
 
     def running(self, entry: Entry, pid: int, started_ticks: int) -> None:
         entry.phase = Phase.RUNNING
         span = self._try_append(
-            records.Running(entry.key, entry.batch_id, self._settings.boot_id, pid, started_ticks)
+            records.Running(
+                entry.key, entry.batch_id, self._settings.boot_id, pid, started_ticks, entry.guest
+            )
         )
         entry.span = span or entry.span
         failpoints.reach("executor.after_running")

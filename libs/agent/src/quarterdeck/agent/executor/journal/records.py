@@ -58,6 +58,8 @@ class Starting(msgspec.Struct, frozen=True, array_like=True, tag=4):
     key: CommandKey
     batch_id: str
     boot_id: str
+    guest: str = ""
+    """Where it runs; empty: on this very host."""
 
 
 class Running(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -65,9 +67,10 @@ class Running(msgspec.Struct, frozen=True, array_like=True, tag=5):
     batch_id: str
     boot_id: str
     pid: int
-    """0: it runs inside the executor."""
+    """0: it runs inside the executor, or in a guest."""
     started_ticks: int
     """Since boot. With the pid it names one process for ever."""
+    guest: str = ""
 
 
 class StreamRest(msgspec.Struct, frozen=True, array_like=True):
