@@ -1,5 +1,6 @@
 """S2-22F: real QEMU takes our keys, proved by its own trace; a wrong password, a viewer, and QEMU's death."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -144,6 +145,25 @@ async def test_all_keys_at_once_are_all_released(socket_dir: Path) -> None:
         await eventually(lambda: len(keys_seen(qemu)) >= 2 * len(KEYS_OF_QEMU_7))
         names = [name for name, _ in keys_seen(qemu)]
         assert names == names[::-1]
+
+
+async def test_callers_who_leave_at_any_moment_leave_no_key_down(socket_dir: Path) -> None:
+    """S2-22F, S2-24F: of 300 callers two thirds lose patience; each chord is whole, and none gets into another."""
+    async with unix_server(socket_dir) as (qemu, guest):
+        spice = SpiceProtocolBuilder().build()
+        await spice.connect(guest)
+
+        async def types(number: int) -> None:
+            async with asyncio.timeout(number * 0.002 if number % 3 else None):
+                await spice.send_keys(["shift", "a"], hold_ms=5)
+
+        outcomes = await asyncio.gather(*map(types, range(300)), return_exceptions=True)
+        await spice.disconnect()
+
+        assert {type(outcome) for outcome in outcomes} == {type(None), TimeoutError}
+        await eventually(lambda: len(keys_seen(qemu)) >= 4 * outcomes.count(None))
+        seen = keys_seen(qemu)
+        assert seen == [("shift", True), ("a", True), ("a", False), ("shift", False)] * (len(seen) // 4)
 
 
 async def test_wrong_password_is_told_and_the_right_one_then_works(socket_dir: Path) -> None:
