@@ -36,7 +36,7 @@ class LiveExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None = None
     """A text whose first line may name its interpreter; becomes a file in the guest."""
     environment: Mapping[str, str] = {}
-    """On top of the agent's own."""
+    """On top of the agent's own. Names as a shell has them: it drops others."""
     working_directory: str = ""
     """Empty: the agent's own, mostly `/`. One that is missing ends the command with exit code 126 and a message."""
     input_content: bytes | None = None
@@ -180,11 +180,13 @@ class LiveExec:
         return msgspec.structs.replace(program, input_data=spec.input_content)
 
     async def _captured_step(self) -> LiveStep:
-        status = self._end or await self._qga.exec_status(self._pid)
-        if not status.exited:
-            return LiveStep(b"", b"", None, self._cadence.next_s())
+        if self._end is not None:
+            return LiveStep(b"", b"", self._end, 0)
+        status = await self._qga.exec_status(self._pid)
         self._note_end(status)
-        return LiveStep(status.stdout, status.stderr, status, 0)
+        return LiveStep(
+            status.stdout, status.stderr, self._end, 0 if status.exited else self._cadence.next_s()
+        )
 
     def _status_request(self) -> list[Request]:
         return [] if self._end is not None else [Request("guest-exec-status", {"pid": self._pid})]
