@@ -12,7 +12,9 @@ from tests.unit.agent.conversation import Conversation
 GUEST = "vm1"
 
 
-def executor_settings(data_dir: Path, sockets_of: Path, *protocols: str) -> ExecutorSettings:
+def executor_settings(
+    data_dir: Path, sockets_of: Path, *protocols: str, timeout_s: float = 10
+) -> ExecutorSettings:
     """The sockets in `sockets_of` are those of GUEST; only those of `protocols` are looked for."""
     named = data_dir / "vms" / GUEST
     named.parent.mkdir(parents=True, exist_ok=True)
@@ -26,6 +28,7 @@ def executor_settings(data_dir: Path, sockets_of: Path, *protocols: str) -> Exec
         guests=GuestSettings(
             sockets=tuple(f"{protocol}={data_dir}/vms/{{guest}}/{protocol}.sock" for protocol in protocols),
             look_interval_s=0.05,
+            timeout_s=timeout_s,
         ),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 import msgspec
 import structlog
 
+from quarterdeck.agent.guests.settings import GuestSettings
 from quarterdeck.machines.errors import ConnectFailed, GuestPaused, MachineError
 from quarterdeck.machines.guest import Guest, ProtocolType
 from quarterdeck.machines.protocol import Protocol
@@ -67,10 +68,8 @@ class _Shared:
 class Connections:
     """Make it inside a running loop."""
 
-    def __init__(self, idle_s: float, spice_password_files: str | None) -> None:
-        """`spice_password_files`: a path with `{guest}`; see GuestSettings."""
-        self._idle_s = idle_s
-        self._spice_password_files = spice_password_files
+    def __init__(self, settings: GuestSettings) -> None:
+        self._settings = settings
         self._shared: dict[_Key, _Shared] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._without_status: dict[str, tuple[float, MachineError]] = {}
@@ -81,7 +80,9 @@ class Connections:
         """For as long as the context lasts, as the other three. Raises NotReached."""
         from quarterdeck.machines.qmp import QmpProtocolBuilder
 
-        async with self._use(guest, ProtocolType.QMP, QmpProtocolBuilder().build) as protocol:
+        async with self._use(
+            guest, ProtocolType.QMP, QmpProtocolBuilder().with_timeout(self._settings.timeout_s).build
+        ) as protocol:
             yield protocol
 
     @asynccontextmanager
@@ -89,7 +90,7 @@ class Connections:
         """QGA, and a directory for output in the guest. Tells a paused guest from a silent agent, where QMP can."""
         from quarterdeck.machines.qga import QgaProtocolBuilder, Scratch
 
-        builder = QgaProtocolBuilder()
+        builder = QgaProtocolBuilder().with_timeout(self._settings.timeout_s)
         if ProtocolType.QMP in guest.endpoints:
             await self._check_running(guest)
             builder = builder.with_status(partial(self._runs, guest))
@@ -106,7 +107,9 @@ class Connections:
         from quarterdeck.machines.spice import SpiceProtocolBuilder
 
         guest = self._with_password(guest)
-        async with self._use(guest, ProtocolType.SPICE, SpiceProtocolBuilder().build) as protocol:
+        async with self._use(
+            guest, ProtocolType.SPICE, SpiceProtocolBuilder().with_timeout(self._settings.timeout_s).build
+        ) as protocol:
             yield protocol
 
     @asynccontextmanager
@@ -116,7 +119,7 @@ class Connections:
 
         if name not in guest.channels and ProtocolType.QMP in guest.endpoints:
             guest = await self._with_ports(guest)
-        build = VirtioSerialProtocolBuilder().with_channel(name).build
+        build = VirtioSerialProtocolBuilder().with_timeout(self._settings.timeout_s).with_channel(name).build
         async with self._use(guest, ProtocolType.VIRTIO_SERIAL, build, name) as protocol:
             async with self._shared[guest.name, ProtocolType.VIRTIO_SERIAL, name].turn:
                 yield protocol
@@ -171,7 +174,7 @@ class Connections:
             shared.users -= 1
             if not shared.users:
                 loop = asyncio.get_running_loop()
-                shared.idle_timer = loop.call_later(self._idle_s, self._close_idle, key)
+                shared.idle_timer = loop.call_later(self._settings.idle_s, self._close_idle, key)
 
     async def _connect(self, shared: _Shared, guest: Guest) -> None:
         async with shared.opening:
@@ -207,9 +210,9 @@ class Connections:
 
     def _with_password(self, guest: Guest) -> Guest:
         """Raises NotReached when its file cannot be read."""
-        if self._spice_password_files is None or guest.spice_password is not None:
+        if self._settings.spice_password_files is None or guest.spice_password is not None:
             return guest
-        path = Path(self._spice_password_files.replace("{guest}", guest.name))
+        path = Path(self._settings.spice_password_files.replace("{guest}", guest.name))
         try:
             password = path.read_text().rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:

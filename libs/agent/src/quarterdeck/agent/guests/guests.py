@@ -41,7 +41,7 @@ class Guests:
     def __init__(self, settings: GuestSettings, outlet: Outlet, clock: Clock) -> None:
         """Raises BadAgentSettings."""
         self._directory = GuestDirectory(settings)
-        self._connections = Connections(settings.idle_s, settings.spice_password_files)
+        self._connections = Connections(settings)
         self._tools = ExecutionTools(self._connections, outlet, clock, set())
         self._looking: asyncio.Task[None] | None = None
 

@@ -10,6 +10,8 @@ class GuestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Ask this libvirt daemon, too."""
     spice_password_files: str | None = None
     """`/etc/vms/{guest}.spice`: the file that holds a guest's SPICE password. None: no server asks for one."""
+    timeout_s: float = 10.0
+    """For one connect, and for one request; not for a program in a guest."""
     look_interval_s: float = 2.0
     """How soon a guest that came or went is noticed."""
     idle_s: float = 60.0
