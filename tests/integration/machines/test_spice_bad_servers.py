@@ -155,6 +155,19 @@ async def test_session_that_the_server_ends_is_begun_anew_by_the_next_key(socket
         await spice.disconnect()
 
 
+async def test_guest_that_cannot_be_connected_to_leaves_no_other_in_its_place(socket_dir: Path) -> None:
+    """S2-25F: keys that are meant for it never reach the guest before it."""
+    async with spice_peer.spice_peer(socket_dir / "peer", honest) as before:
+        spice = SpiceProtocolBuilder().build()
+        await spice.connect(before)
+        with pytest.raises(ConnectFailed):
+            await spice.connect(guest_at(socket_dir / "nothing"))
+
+        with pytest.raises(ConnectionEnded):
+            await spice.send_key("a", hold_ms=1)
+        assert not await spice.is_connected()
+
+
 async def test_server_that_goes_while_keys_are_held_ends_the_request(socket_dir: Path) -> None:
     """S2-25F: it may have had an effect, so it is not made again."""
 

@@ -41,6 +41,7 @@ class SpiceProtocol:
     async def connect(self, guest: Guest) -> None:
         """Raises ProtocolUnavailable, ConnectFailed, WrongPassword, ConnectionEnded, ProtocolViolation, TimedOut."""
         async with self._turn:
+            self._guest = None  # keys must never go to the guest before this one
             await self._close()
             self._session = await self._begin(guest)
             self._guest = guest
