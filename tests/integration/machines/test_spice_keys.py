@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from quarterdeck.contracts.errors import InvalidInput
 from quarterdeck.machines.errors import ConnectionEnded, NotSupported, UnknownKey, WrongPassword
 from quarterdeck.machines.guest import Guest, ProtocolType
+from quarterdeck.machines.protocol import ProtocolBuilder
 from quarterdeck.machines.spice import SpiceProtocol, SpiceProtocolBuilder
 from quarterdeck.testing.eventually import eventually
 from tests.integration.machines import spice_peer
@@ -239,7 +240,7 @@ async def test_password_that_no_server_has_is_wrong(socket_dir: Path) -> None:
 
 def test_builder_is_of_its_type_and_makes_one_protocol_after_the_other() -> None:
     """S2-22F."""
-    builder = SpiceProtocolBuilder()
+    builder: ProtocolBuilder = SpiceProtocolBuilder()
 
     assert builder.protocol_type() == builder.build().protocol_type() == ProtocolType.SPICE
     assert builder.build() is not builder.build()
