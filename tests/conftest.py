@@ -1,9 +1,11 @@
 """What holds for every test.
 
 End-to-end tests start whole systems, so they stay on one xdist worker, and the chaos tests on another: no more than two
-systems at a time. Property tests have no deadline for a single example: the machine is shared, and a slow example is no
-bug. Every day they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long`
-looks for new ones, thirty times as hard.
+systems at a time. Tests of a booted guest stay with the former, which have one too.
+
+Property tests have no deadline for a single example: the machine is shared, and a slow example is no bug. Every day
+they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long` looks for new ones,
+thirty times as hard.
 """
 
 import logging
@@ -20,6 +22,7 @@ from tests.effort import EVERYDAY_EXAMPLES
 
 _TESTS = Path(__file__).parent
 _WHOLE_SYSTEMS = ("e2e", "chaos")
+_BOOTED_GUEST = "tests/integration/machines/test_booted_guest"
 
 
 def pytest_configure() -> None:
@@ -57,9 +60,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _OneWorkerPerSystem(LoadScopeScheduling):
-    """The tests of a directory that starts whole systems stay on one worker; all others go where there is room."""
+    """The tests of a directory that starts whole systems stay on one worker; all others go where there is room.
+
+    A guest lives as long as its worker, and an idle one still costs CPU time: all that boot one share the e2e worker.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_BOOTED_GUEST):
+            return "e2e"
         directory = nodeid.removeprefix("tests/").partition("/")[0]
         return directory if directory in _WHOLE_SYSTEMS else nodeid
 

@@ -32,7 +32,7 @@ BOOTED_WITHIN_S: Final = 100
 
 _KEY_EVENT: Final = 1
 """EV_KEY. Source: linux/input-event-codes.h."""
-_INPUT: Final = re.compile(r"^input ((?:[0-9a-f]{4} ){12})", re.MULTILINE)
+_INPUT: Final = re.compile(r"^input((?: [0-9a-f]{4}){12})", re.MULTILINE)
 """A line of tools/guest/etc/report-keys: struct input_event as twelve 16-bit words."""
 
 
@@ -51,7 +51,7 @@ class BootedGuest:
         """`directory`: gets `name/qmp.sock` and its like. `image`: has `vmlinuz` and `initramfs.cpio`."""
         self.name = name
         self.directory = directory
-        self._image = image
+        self._image = image.resolve()
         own = directory / name
         self.qga_path = own / "qga.sock"
         self.echo_path = own / "echo.sock"
