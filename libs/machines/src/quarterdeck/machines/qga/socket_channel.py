@@ -7,6 +7,7 @@ channel out of order, and the next one begins with a sync (framing.py).
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Sequence
 from itertools import count
 from typing import Final
@@ -32,6 +33,7 @@ from quarterdeck.machines.sockets import dial
 log = structlog.get_logger()
 
 _READ_BYTES: Final = 256 * 1024
+_FAREWELL_S: Final = 0.25
 
 
 class SocketChannel:
@@ -73,14 +75,18 @@ class SocketChannel:
         return answers
 
     async def close(self) -> None:
-        writer, self._writer, self._reader = self._writer, None, None
-        self._in_order = False
-        if writer is not None:
-            writer.transport.abort()  # what is still unsent is of no use to anybody
-            try:
-                await writer.wait_closed()
-            except OSError:
-                pass  # closed all the same
+        writer, is_owed = self._writer, not self._in_order
+        self._reader, self._writer, self._in_order = None, None, False
+        if writer is None:
+            return
+        rest = writer.get_extra_info("socket").dup() if is_owed else None
+        writer.transport.abort()  # whoever still waits for an answer learns of it
+        if rest is not None:
+            await _take_rest(rest)
+        try:
+            await writer.wait_closed()
+        except OSError:
+            pass  # closed all the same
 
     # ---- The connection
 
@@ -167,3 +173,21 @@ class SocketChannel:
 
     def _error(self, error_type: type[MachineError], message: str) -> MachineError:
         return error_type(message, guest=self._guest, protocol=ProtocolType.QGA)
+
+
+async def _take_rest(connection: socket.socket) -> None:
+    """Let the agent say what it still has to say, and be the one who hangs up. Closes the connection.
+
+    qemu-ga that listens itself ends, for everybody, over a client that leaves with an answer unread (ECONNRESET).
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        connection.setblocking(False)
+        connection.shutdown(socket.SHUT_WR)
+        async with asyncio.timeout(_FAREWELL_S):
+            while await loop.sock_recv(connection, _READ_BYTES):
+                pass
+    except (OSError, TimeoutError):
+        pass  # gone, or silent: then it is not kept from anything
+    finally:
+        connection.close()
