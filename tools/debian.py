@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 PROGRAMS: Final = {
@@ -20,8 +21,15 @@ PROGRAMS: Final = {
 }
 """Program that a test starts, or that goes into the guest of `guest_image.py` → Debian package that brings it."""
 
+LIBRARIES: Final = {
+    "python3/dist-packages/libvirt.py": "python3-libvirt",
+    "*/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",
+}
+"""File below /usr/lib that a test loads, as a glob → Debian package that brings it."""
+
 APT: Final = ("apt-get", "-o", "DPkg::Lock::Timeout=120")
 
+LIB: Final = Path("/usr/lib")
 DAEMONS: Final = "/usr/sbin:/sbin"
 """Where a plain user's PATH does not look."""
 
@@ -32,8 +40,10 @@ def find_program(name: str) -> str | None:
 
 
 def missing_packages() -> list[str]:
-    """Packages whose program is nowhere."""
-    return [package for program, package in PROGRAMS.items() if find_program(program) is None]
+    """Packages whose program or library is nowhere."""
+    programs = [package for program, package in PROGRAMS.items() if find_program(program) is None]
+    libraries = [package for pattern, package in LIBRARIES.items() if not any(LIB.glob(pattern))]
+    return programs + libraries
 
 
 def as_root() -> tuple[str, ...] | None:
