@@ -137,7 +137,9 @@ async def test_arguments_that_are_no_json_do_not_reach_qemu(
     assert await answers(qmp)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"return": {}}', b'{"execute": 5}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b'{"return": {}}', b'{"execute": 5}', b"\xff", b'{"execute": "\xff"}']
+)
 async def test_raw_bytes_that_are_no_command_do_not_reach_qemu(qmp: QmpProtocol, content: bytes) -> None:
     """S2-7, S2-25F"""
     with pytest.raises(InvalidInput):

@@ -136,7 +136,7 @@ class QmpProtocol:
         """
         try:
             command = msgspec.json.decode(content, type=QmpCommand)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"content: no QMP command: {error}", field="content") from error
         await self.execute_command(command.execute, command.arguments)
 

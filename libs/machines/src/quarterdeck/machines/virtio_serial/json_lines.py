@@ -79,7 +79,7 @@ class JsonLines:
             return msgspec.json.decode(line)
         except LineTooLong as error:
             raise self._violation(f"a line of more than {self._max_line_bytes} bytes") from error
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._violation("a line that is no JSON") from error
 
     def _violation(self, text: str) -> ProtocolViolation:
