@@ -4,8 +4,8 @@ End-to-end tests start whole systems, so they stay on one xdist worker, and the 
 systems at a time. Tests of a booted guest stay with the former, which have one too.
 
 Property tests have no deadline for a single example: the machine is shared, and a slow example is no bug. Every day
-they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long` looks for new ones,
-thirty times as hard.
+they try the same examples, so that a change is judged by what it changed; `--hypothesis-profile=long` looks for new
+ones, thirty times as hard.
 """
 
 import logging
