@@ -75,10 +75,11 @@ class SocketChannel:
         return answers
 
     async def close(self) -> None:
-        writer, is_owed = self._writer, not self._in_order
+        writer, was_in_order = self._writer, self._in_order
         self._reader, self._writer, self._in_order = None, None, False
         if writer is None:
             return
+        is_owed = not was_in_order and not writer.transport.is_closing()
         rest = writer.get_extra_info("socket").dup() if is_owed else None
         writer.transport.abort()  # whoever still waits for an answer learns of it
         if rest is not None:
