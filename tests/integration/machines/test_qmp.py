@@ -314,6 +314,16 @@ async def test_a_guest_without_a_monitor_is_told_apart_from_one_that_is_down(
         await protocol.query_version()
 
 
+async def test_a_guest_that_stays_away_has_no_events(bare_machine: QemuProcess, qmp: QmpProtocol) -> None:
+    """S2-25F"""
+    await bare_machine.kill()
+    with pytest.raises(ConnectFailed):
+        await qmp.query_version()
+
+    with pytest.raises(ConnectionEnded):
+        qmp.events()
+
+
 async def test_answers_of_a_megabyte_are_no_trouble(qmp: QmpProtocol) -> None:
     """S2-8"""
     schema = await qmp.execute_command("query-qmp-schema")

@@ -125,8 +125,9 @@ class QmpProtocol:
 
     def events(self) -> EventStream:
         """What QEMU tells from now on, over this connection. Raises ConnectionEnded, NotSupported through libvirt."""
-        self._connected_guest()
-        assert self._monitor is not None
+        guest = self._connected_guest()
+        if self._monitor is None:
+            raise ConnectionEnded("QEMU went away", guest=guest.name, protocol=ProtocolType.QMP)
         return self._monitor.events()
 
     async def send(self, content: bytes) -> None:

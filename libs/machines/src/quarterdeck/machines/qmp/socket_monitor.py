@@ -121,7 +121,8 @@ class SocketMonitor:
         except (*_WENT_AWAY, *_NO_ANSWER_AT_ALL) as error:
             if not self._is_closing:
                 self._cause = error
-        self._streams.end(None if self._is_closing else self._ended())
+        finally:
+            self._streams.end(None if self._is_closing else self._ended())
         log.debug("qmp.connection_ended", guest=self._guest, by_us=self._is_closing)
 
     def _shut_down(self) -> None:
