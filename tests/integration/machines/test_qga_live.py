@@ -22,6 +22,7 @@ from quarterdeck.machines.qga import (
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent
 from tests.integration.machines.agent_peer import AgentConnection, agent
+from tests.integration.machines.examples import python_examples, run
 from tests.integration.machines.live_runs import finished, followed, shell
 
 PATIENT = QgaProtocolBuilder().with_timeout(60).with_polling(ceiling_s=0.05)
@@ -252,6 +253,17 @@ async def test_stream_without_room_is_left_where_it_is(scratch: Scratch) -> None
     assert (await followed(run))[:2] == (b"", b"err\n")
     assert out == b"out\n"
     await run.remove()
+
+
+async def test_live_command_as_in_the_readme(host_guest_agent: Path) -> None:
+    """S2-26. The example's directory is removed by the example."""
+    readme = Path(__file__).parents[3] / "libs" / "machines" / "README.md"
+    guest = Guest(name="vm1", endpoints={ProtocolType.QGA: UnixEndpoint(str(host_guest_agent))})
+    (code,) = (found.code for found in python_examples(readme) if "LiveExec" in found.code)
+
+    printed = await run(code, {"guest": guest})
+
+    assert printed.splitlines() == ["b'working\\n'", "True", str(signal.SIGTERM.value)]
 
 
 # ---- Guests that can less
