@@ -1,6 +1,8 @@
 """What an agent may be told, and how it keeps its identity."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,33 @@ def test_slots_start_by_priority_within_their_bound_and_gate() -> None:
     slots.release()
     assert started == ["a", "b", "high", "mid", "low"]
     assert slots.waiting_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--guest-sockets", "vnc=/run/{guest}/vnc.sock"), "guest sockets: "),
+        (("--guest-sockets", "qmp=/run/qmp.sock"), "guest sockets: "),
+        (("--libvirt", "qemu:///system"), "libvirt-python is not installed"),
+    ],
+)
+def test_agent_that_cannot_look_for_guests_as_told_does_not_start(
+    options: tuple[str, str], said: str, tmp_path: Path
+) -> None:
+    """S2-25F: a pattern that can find nothing, or a library that is missing, is told at once."""
+    arguments = [
+        "--server",
+        "grpc://localhost:1",
+        "--data-dir",
+        str(tmp_path),
+        "--role",
+        "executor",
+        *options,
+    ]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "quarterdeck.agent", *arguments], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == EXIT_USAGE
+    assert said in ended.stdout + ended.stderr
