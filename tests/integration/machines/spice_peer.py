@@ -126,8 +126,8 @@ async def spice_peer(path: Path, script: Script) -> AsyncIterator[Guest]:
         serving.append(task)
         try:
             await script(Connection(reader, writer))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the client hung up
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client hung up, or the test is over
         finally:
             writer.transport.abort()
 

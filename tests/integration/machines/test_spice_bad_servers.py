@@ -155,6 +155,30 @@ async def test_session_that_the_server_ends_is_begun_anew_by_the_next_key(socket
         await spice.disconnect()
 
 
+async def test_session_with_a_broken_message_is_left_and_begun_anew(socket_dir: Path) -> None:
+    """S2-25F: the server is hung up on as soon as it comes, not only when somebody types."""
+    sessions_left = 0
+
+    async def breaks_the_first(peer: Connection) -> None:
+        nonlocal sessions_left
+        if await peer.open_as_usual() == spice_peer.MAIN:
+            if not sessions_left:
+                peer.send(spice_peer.PING, b"\1")
+            await peer.hung_up()
+            sessions_left += 1
+        await peer.hung_up()
+
+    async with spice_peer.spice_peer(socket_dir / "peer", breaks_the_first) as guest:
+        spice = SpiceProtocolBuilder().build()
+        await spice.connect(guest)
+        await eventually(lambda: sessions_left == 1)
+
+        assert not await spice.is_connected()
+        await spice.send_key("a", hold_ms=1)
+        assert await spice.is_connected()
+        await spice.disconnect()
+
+
 async def test_guest_that_cannot_be_connected_to_leaves_no_other_in_its_place(socket_dir: Path) -> None:
     """S2-25F: keys that are meant for it never reach the guest before it."""
     async with spice_peer.spice_peer(socket_dir / "peer", honest) as before:

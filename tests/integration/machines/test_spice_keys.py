@@ -13,7 +13,8 @@ from quarterdeck.contracts.errors import InvalidInput
 from quarterdeck.machines.errors import ConnectionEnded, NotSupported, UnknownKey, WrongPassword
 from quarterdeck.machines.guest import Guest, ProtocolType
 from quarterdeck.machines.protocol import ProtocolBuilder
-from quarterdeck.machines.spice import SpiceProtocol, SpiceProtocolBuilder
+from quarterdeck.machines.spice import SpiceProtocol, SpiceProtocolBuilder, channel
+from quarterdeck.machines.spice.stream import SpiceStream
 from quarterdeck.testing.eventually import eventually
 from tests.integration.machines import spice_peer
 from tests.integration.machines.spice_peer import DISCONNECTING, KEY_DOWN, KEY_UP, Connection, Received
@@ -113,10 +114,10 @@ async def test_pings_and_acks_are_answered_on_both_channels(socket_dir: Path) ->
 
     async with connected(socket_dir / "peer", scribe):
         await eventually(lambda: len(scribe.channels) == 2)
-        for channel in scribe.channels:
-            channel.send(spice_peer.SET_ACK, struct.pack("<II", 9, 2))
-            channel.send(spice_peer.PING, head + bytes(256_000))
-            channel.send(7, b"a notice that nobody reads")
+        for peer in scribe.channels:
+            peer.send(spice_peer.SET_ACK, struct.pack("<II", 9, 2))
+            peer.send(spice_peer.PING, head + bytes(256_000))
+            peer.send(7, b"a notice that nobody reads")
         expected = [
             Received(spice_peer.ACK_SYNC, struct.pack("<I", 9)),
             Received(spice_peer.PONG, head),
@@ -125,8 +126,11 @@ async def test_pings_and_acks_are_answered_on_both_channels(socket_dir: Path) ->
         await eventually(lambda: all(received[-3:] == expected for received in scribe.received.values()))
 
 
-async def test_disconnect_says_goodbye_and_waits_for_the_server(socket_dir: Path) -> None:
-    """S2-22F: what was sent before is read by then."""
+async def test_disconnect_says_goodbye_and_waits_for_the_server(
+    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2-22F: what was sent before is read by then; the server need not wait to hang up."""
+    monkeypatch.setattr(channel, "GOODBYE_S", 1_000)
     scribe = Scribe()
 
     async with connected(socket_dir / "peer", scribe) as spice:
@@ -153,6 +157,19 @@ async def test_disconnect_leaves_a_server_that_stands_still(socket_dir: Path) ->
         await spice.disconnect()
 
         assert not await spice.is_connected()
+
+
+async def test_nothing_is_written_after_the_goodbye(socket_dir: Path) -> None:
+    """S2-25F: such as the answer to a ping that crossed it."""
+    scribe = Scribe()
+    async with spice_peer.spice_peer(socket_dir / "peer", scribe) as guest:
+        stream = await SpiceStream.open(guest)
+        stream.finish()
+        stream.write(b"too late")
+
+        with pytest.raises(ConnectionEnded):
+            await stream.read()
+        await stream.close()
 
 
 async def test_connect_again_begins_anew(socket_dir: Path) -> None:
@@ -227,7 +244,7 @@ async def test_password_is_the_guests_or_else_the_builders(
             await spice.connect(Guest(name="vm1", endpoints=guest.endpoints, spice_password=of_guest))
             await spice.disconnect()
 
-    assert [channel.password for channel in scribe.channels] == [expected, expected]
+    assert [peer.password for peer in scribe.channels] == [expected, expected]
     assert "general" not in str(logs)
 
 
