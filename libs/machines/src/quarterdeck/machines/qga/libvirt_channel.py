@@ -1,9 +1,10 @@
 """The way to a guest's agent through libvirt, which keeps the socket to itself: one blocking call per request.
 
-libvirt syncs with the agent and matches replies on its own. It hands on an answer of up to 4 MiB, and of a refusal only
-the text. Source: libvirt, libvirt-qemu.h, virDomainQemuAgentCommand; virterror.h.
+libvirt syncs with the agent and matches replies on its own. It hands on answers of up to 4 MiB, and of a refusal only
+the text. Source: libvirt, libvirt-qemu.h, virDomainQemuAgentCommand; virterror.h; REMOTE_STRING_MAX.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from quarterdeck.machines.qga.framing import decode_reply
 from quarterdeck.machines.qga.structures import Request
 
 _NO_FLAGS: Final = 0
+_NO_SUCH_COMMAND: Final = re.compile(r"has been disabled|has not been found")
+"""How an agent describes its error class CommandNotFound."""
 _SHORTER_BY_S: Final = 1
 """libvirt gives up before our caller does: it knows better why."""
 
@@ -119,10 +122,15 @@ class LibvirtChannel:
         text = str(error)
         match error.get_error_code():
             case libvirt.VIR_ERR_INTERNAL_ERROR:  # the agent's refusal comes as one of these
-                return Refused("GenericError", text, guest=self._guest, protocol=ProtocolType.QGA)
-            case libvirt.VIR_ERR_OPERATION_INVALID:
+                error_class = "CommandNotFound" if _NO_SUCH_COMMAND.search(text) else "GenericError"
+                return Refused(error_class, text, guest=self._guest, protocol=ProtocolType.QGA)
+            case libvirt.VIR_ERR_OPERATION_INVALID:  # the domain is not running
                 return self._error(GuestPaused, text)
-            case libvirt.VIR_ERR_AGENT_UNRESPONSIVE | libvirt.VIR_ERR_OPERATION_TIMEOUT:
+            case (
+                libvirt.VIR_ERR_AGENT_UNRESPONSIVE
+                | libvirt.VIR_ERR_AGENT_UNSYNCED
+                | libvirt.VIR_ERR_OPERATION_TIMEOUT
+            ):
                 return self._error(AgentSilent, text)
             case libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED | libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
                 return self._error(ProtocolUnavailable, text)
