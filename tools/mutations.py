@@ -26,6 +26,7 @@ _GATEWAY: Final = "libs/gateway/src/quarterdeck/gateway"
 _AGENT: Final = "libs/agent/src/quarterdeck/agent"
 _AGGREGATOR: Final = "services/aggregator/src/quarterdeck/aggregator"
 _DISPATCHER: Final = "services/dispatcher/src/quarterdeck/dispatcher"
+_MACHINES: Final = "libs/machines/src/quarterdeck/machines"
 
 _GATEWAY_TESTS: Final = "tests/integration/gateway"
 _ACKNOWLEDGEMENTS: Final = f"{_GATEWAY_TESTS}/test_acknowledgements.py"
@@ -35,6 +36,8 @@ _WRITE_ORDER: Final = "tests/integration/dispatcher/test_write_order.py"
 
 _JOURNAL: Final = "tests/unit/agent/test_journal.py"
 _DURABILITY: Final = "tests/unit/agent/test_durability.py"
+
+_BAD_MONITORS: Final = "tests/integration/machines/test_qmp_bad_monitors.py"
 
 MUTATIONS: Final = (
     # ---- The agent's journal
@@ -272,5 +275,61 @@ MUTATIONS: Final = (
             ),
         ),
         (_WRITE_ORDER,),
+    ),
+    # ---- Guests
+    Mutation(
+        "QEMU's answer to an earlier client of a guest is taken for ours",
+        (
+            Edit(
+                f"{_MACHINES}/qmp/client.py",
+                'f"{self._connection_id}-{super()._get_exec_id()}"',
+                "super()._get_exec_id()",
+            ),
+        ),
+        (_BAD_MONITORS,),
+    ),
+    Mutation(
+        "a guest is told twice what it may have done",
+        (
+            Edit(
+                f"{_MACHINES}/qmp/qmp.py",
+                "            if not command.startswith(_READS):\n                raise\n",
+                "            pass\n",
+            ),
+        ),
+        (_BAD_MONITORS,),
+    ),
+    Mutation(
+        "a guest whose QEMU stands still fills our memory with requests",
+        (
+            Edit(
+                f"{_MACHINES}/qmp/socket_monitor.py",
+                "if self._client.unanswered >= MAX_UNANSWERED:",
+                "if False:",
+            ),
+        ),
+        (_BAD_MONITORS,),
+    ),
+    Mutation(
+        "the late answer of a guest's program goes to whoever asks next",
+        (
+            Edit(
+                f"{_MACHINES}/virtio_serial/json_lines.py",
+                " and answer.get(REQUEST_ID) == request_id",
+                "",
+            ),
+        ),
+        ("tests/integration/machines/test_virtio_serial.py",),
+    ),
+    Mutation(
+        "the entities of a guest's XML are expanded",
+        (
+            Edit(
+                f"{_MACHINES}/discovery/domain_xml.py",
+                "    parser.StartDoctypeDeclHandler = _refuse_document_type\n",
+                "",
+            ),
+        ),
+        ("tests/unit/machines/discovery/test_domain_xml.py",),
     ),
 )
