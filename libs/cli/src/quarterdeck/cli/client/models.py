@@ -90,6 +90,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     capabilities: list[str] = []
     guests: list[str] = []
+    revoked: bool = False
 
 
 class RegisteredAgent(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,7 +41,8 @@ def ls(*, format: Literal["table", "json"] = "table", server: Server = ANY_SERVE
 async def _ls(format_: str, server: Server) -> int:
     connection = server.resolve()
     async with Api(connection.url, connection.token) as api:
-        agents = sorted(await api.agents(), key=lambda agent: agent.agent_id)
+        known = [agent for agent in await api.agents() if not agent.revoked]
+    agents = sorted(known, key=lambda agent: agent.agent_id)
     if format_ == "json":
         targets = [f"{agent.agent_id}/{guest}" for agent in agents for guest in agent.guests]
         print(msgspec.json.format(msgspec.json.encode(targets)).decode())
