@@ -6,6 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,10 @@ def _canonical(distribution: str) -> str:
 
 
 def _declared(member: Path) -> set[str]:
-    """The member's own distribution and those it depends on, by canonical name."""
+    """The member's own distribution and those it depends on, extras included, by canonical name."""
     project = tomllib.loads((member / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = (_NAME.match(requirement) for requirement in [project["name"], *project["dependencies"]])
+    extras = chain.from_iterable(project.get("optional-dependencies", {}).values())
+    names = (_NAME.match(requirement) for requirement in [project["name"], *project["dependencies"], *extras])
     return {_canonical(name[0]) for name in names if name}
 
 
@@ -50,6 +52,8 @@ def _owners(module: str, top_level: dict[str, list[str]]) -> set[str]:
         return set()
     if top == "quarterdeck":
         return {_canonical(f"quarterdeck-{rest[0]}")}
+    if top in {"libvirt", "libvirt_qemu"}:
+        return {"libvirt-python"}  # an extra, and so not installed here
     if top == "google":
         return {"protobuf"}
     if top == "opentelemetry":
