@@ -56,3 +56,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True):
     """virtio-serial ports by their name in the guest, such as `org.example.echo`; the guest agent's own is not here."""
     spice_password: str | None = None
     """None: the server asks for none."""
+
+    def __repr__(self) -> str:
+        secret = "" if self.spice_password is None else ", spice_password=…"
+        return f"Guest({self.name!r}, endpoints={self.endpoints!r}, channels={self.channels!r}{secret})"
