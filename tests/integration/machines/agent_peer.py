@@ -18,12 +18,16 @@ class AgentConnection:
         self.writer = writer
 
     async def request(self) -> dict[str, Any]:
-        """The client's next one that is no sync; those are answered. Raises EOFError."""
+        """The client's next one that is neither sync nor ping; those are answered. Raises EOFError."""
         while True:
             request = await self.any_request()
-            if request["execute"] != "guest-sync-delimited":
-                return request
-            self.answer_sync(request)
+            match request["execute"]:
+                case "guest-sync-delimited":
+                    self.answer_sync(request)
+                case "guest-ping":
+                    self.answer(request, {})
+                case _:
+                    return request
 
     async def any_request(self) -> dict[str, Any]:
         """Raises EOFError."""

@@ -1,7 +1,9 @@
 """Agents that do what qemu-ga never should: a typed error in time, little memory, and the next command works."""
 
 import asyncio
+import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,7 @@ async def test_agent_that_takes_nothing_costs_no_memory(socket_dir: Path) -> Non
 
     async def deaf(connection: AgentConnection) -> None:
         connection.answer_sync(await connection.any_request())
+        connection.answer(await connection.any_request(), {})
         await gate.wait()
 
     async def listening(connection: AgentConnection) -> None:
@@ -320,4 +323,44 @@ async def test_agent_whose_administrator_forbids_programs_says_so(socket_dir: Pa
         with pytest.raises(Refused, match="disabled"):
             await LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",))).start()
 
+        await protocol.disconnect()
+
+
+def _refusing_ids(request: dict[str, Any]) -> dict[str, Any]:
+    if "id" in request:
+        return {"error": {"class": "GenericError", "desc": "QMP input object member 'id' is unexpected"}}
+    return {"return": request["execute"]}
+
+
+def _ignoring_ids(request: dict[str, Any]) -> dict[str, Any]:
+    return {"return": request["execute"]}
+
+
+@pytest.mark.parametrize("reply", [_refusing_ids, _ignoring_ids])
+async def test_agent_of_before_there_were_ids_is_understood(
+    socket_dir: Path, reply: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """S2-11, S2-25F. By order alone; what comes too late is dropped by the sync."""
+    gate = asyncio.Event()
+
+    async def script(connection: AgentConnection) -> None:
+        while True:
+            request = await connection.any_request()
+            if request["execute"] == "guest-sync-delimited":
+                connection.answer_sync(request)
+                continue
+            if request["execute"] == "guest-late":
+                await gate.wait()
+            connection.write(json.dumps(reply(request)).encode() + b"\n")
+
+    async with agent(socket_dir, script) as peer:
+        protocol = HASTY.build()
+        await protocol.connect(peer.guest)
+        answers = await protocol.burst([Request("guest-1"), Request("guest-2")])
+        with pytest.raises(TimedOut):
+            await protocol.execute("guest-late")
+        gate.set()
+
+        assert [answer.value(str) for answer in answers] == ["guest-1", "guest-2"]
+        assert await asked(protocol, "guest-3") == "guest-3"
         await protocol.disconnect()

@@ -40,9 +40,11 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Reply)
 
 
-def encode_request(request: Request, request_id: str) -> bytes:
+def encode_request(request: Request, request_id: str | None) -> bytes:
     """One line, which the agent answers with the same id."""
-    message: dict[str, object] = {"execute": request.command, "id": request_id}
+    message: dict[str, object] = {"execute": request.command}
+    if request_id is not None:
+        message["id"] = request_id
     if request.arguments is not None:
         message["arguments"] = request.arguments
     return _encoder.encode(message) + b"\n"

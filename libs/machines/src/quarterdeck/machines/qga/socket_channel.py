@@ -2,7 +2,7 @@
 
 Owns the connection and its order. Every request has an id that was never used before, and only the reply with that id
 is its answer; what belongs to others is dropped. An exchange that was cut short, whatever the reason, leaves the
-channel out of order, and the next one begins with a sync (framing.py).
+channel out of order, and the next one begins with a sync (framing.py). An agent that knows no ids has the sync alone.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from quarterdeck.machines.guest import Endpoint, ProtocolType
 from quarterdeck.machines.qga.channel import Answer
 from quarterdeck.machines.qga.framing import (
     MAX_REPLY_BYTES,
+    Reply,
     ReplyReader,
     ReplyTooLong,
     answers_sync,
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 _READ_BYTES: Final = 256 * 1024
 _FAREWELL_S: Final = 0.25
+_PROBE: Final = Request("guest-ping")
 
 
 class SocketChannel:
@@ -50,6 +52,8 @@ class SocketChannel:
         """No request of ours is unanswered."""
         self._id_prefix = secrets.token_hex(8)
         self._numbers = count()
+        self._echoes_ids: bool | None = None
+        """None: not known yet. False: an agent of before QEMU 3.0, whose replies are known by their order alone."""
 
     @property
     def is_open(self) -> bool:
@@ -67,7 +71,7 @@ class SocketChannel:
                 await self.open()  # an agent that did not even take the last request gets no more of them
             else:
                 await self._synchronise()
-        ids = [f"{self._id_prefix}-{next(self._numbers)}" for _ in requests]
+        ids = [self._new_id() if self._echoes_ids else None for _ in requests]
         self._in_order = False
         await self._send(b"".join(map(encode_request, requests, ids)))
         answers = [await self._answer_to(request_id) for request_id in ids]
@@ -102,13 +106,19 @@ class SocketChannel:
         log.debug("qga.connected", guest=self._guest)
 
     async def _synchronise(self) -> None:
-        """Afterwards the next line is the answer to our next request."""
-        token = secrets.randbits(62)
+        """Afterwards the next reply is the answer to our next request."""
+        token, probe_id = secrets.randbits(62), self._new_id()
+        probe = b"" if self._echoes_ids is not None else encode_request(_PROBE, probe_id)
         self._replies.skip_to_delimiter()
-        await self._send(encode_sync(token))
+        await self._send(encode_sync(token) + probe)
         while not answers_sync(await self._next_line(), token):
             self._replies.skip_to_delimiter()
+        if self._echoes_ids is None:
+            self._echoes_ids = (await self._next_reply()).id == probe_id
         self._in_order = True
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}-{next(self._numbers)}"
 
     # ---- Lines
 
@@ -122,17 +132,8 @@ class SocketChannel:
             await self.close()
             raise self._error(ConnectionEnded, str(error)) from error
 
-    async def _answer_to(self, request_id: str) -> Answer:
-        while True:
-            line = await self._next_line()
-            if not line.strip():
-                continue
-            try:
-                reply = decode_reply(line)
-            except ValueError as error:
-                raise self._error(ProtocolViolation, str(error)) from None
-            if reply.id == request_id:
-                break
+    async def _answer_to(self, request_id: str | None) -> Answer:
+        while (reply := await self._next_reply()).id != request_id:
             if reply.id is None and reply.error is not None:  # it could not even read our request
                 raise self._error(ProtocolViolation, reply.error.description)
             log.debug("qga.reply_dropped", guest=self._guest)
@@ -146,6 +147,14 @@ class SocketChannel:
             return Answer.refused(refusal)
         assert isinstance(reply.result, msgspec.Raw)
         return Answer(self._guest, reply.result)
+
+    async def _next_reply(self) -> Reply:
+        while not (line := await self._next_line()).strip():
+            pass
+        try:
+            return decode_reply(line)
+        except ValueError as error:
+            raise self._error(ProtocolViolation, str(error)) from None
 
     async def _next_line(self) -> bytes:
         while True:
