@@ -57,8 +57,6 @@ class _Shared:
         self.opening = asyncio.Lock()
         self.turn = asyncio.Lock()
         """For protocols whose answers name no question."""
-        self.ports: list[SerialPort] | None = None
-        """Of QMP: what QEMU said of the guest's ports since then."""
         self.scratch: Scratch | None = None
         """Of QGA."""
         self.users = 0
@@ -95,7 +93,7 @@ class Connections:
             await self._check_running(guest)
             builder = builder.with_status(partial(self._runs, guest))
             if ProtocolType.QGA not in guest.endpoints:
-                guest = await self._with_ports(guest)
+                guest = await self._with_agent_port(guest)
         async with self._use(guest, ProtocolType.QGA, builder.build) as qga:
             shared = self._shared[guest.name, ProtocolType.QGA, _NO_CHANNEL]
             if shared.scratch is None:
@@ -117,8 +115,8 @@ class Connections:
         """The port `name` of the guest, for the caller alone while the context lasts."""
         from quarterdeck.machines.virtio_serial import VirtioSerialProtocolBuilder
 
-        if name not in guest.channels and ProtocolType.QMP in guest.endpoints:
-            guest = await self._with_ports(guest)
+        if ProtocolType.QMP in guest.endpoints:
+            guest = await self._with_open_port(guest, name)
         build = VirtioSerialProtocolBuilder().with_timeout(self._settings.timeout_s).with_channel(name).build
         async with self._use(guest, ProtocolType.VIRTIO_SERIAL, build, name) as protocol:
             async with self._shared[guest.name, ProtocolType.VIRTIO_SERIAL, name].turn:
@@ -184,7 +182,7 @@ class Connections:
                 await shared.protocol.connect(guest)
             except MachineError as error:
                 raise NotReached(error) from error
-            shared.guest, shared.ports = guest, None
+            shared.guest = guest
             log.debug("guests.connected", guest=guest.name, protocol=shared.protocol.protocol_type())
 
     def _close_idle(self, key: _Key) -> None:
@@ -195,18 +193,42 @@ class Connections:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _with_ports(self, guest: Guest) -> Guest:
-        """With what QEMU itself says of the guest's ports. Raises NotReached."""
-        from quarterdeck.machines.discovery import serial_ports_of, with_serial_ports
+    async def _with_agent_port(self, guest: Guest) -> Guest:
+        """With the agent's socket, as QEMU itself tells it. Raises NotReached."""
+        from quarterdeck.machines.discovery import with_serial_ports
+
+        return with_serial_ports(guest, await self._ports_of(guest))
+
+    async def _with_open_port(self, guest: Guest, name: str) -> Guest:
+        """With the channel's socket. Raises NotReached when what is sent would be lost, or wait for ever."""
+        from quarterdeck.machines.discovery import with_serial_ports
+
+        ports = await self._ports_of(guest)
+        for port in ports:
+            if port.name == name:
+                cause = None
+                if not port.is_open:
+                    cause = f"nothing in the guest has {name} open"
+                elif port.is_taken and not await self._has(guest, name):
+                    cause = f"somebody else has the socket of {name}"
+                if cause is not None:
+                    kind = ProtocolType.VIRTIO_SERIAL
+                    raise NotReached(ConnectFailed(cause, guest=guest.name, protocol=kind))
+        return with_serial_ports(guest, ports)
+
+    async def _ports_of(self, guest: Guest) -> "list[SerialPort]":
+        """Raises NotReached."""
+        from quarterdeck.machines.discovery import serial_ports_of
 
         async with self.qmp(guest) as qmp:
-            shared = self._shared[guest.name, ProtocolType.QMP, _NO_CHANNEL]
-            if shared.ports is None:
-                try:
-                    shared.ports = await serial_ports_of(qmp)
-                except MachineError as error:
-                    raise NotReached(error) from error
-            return with_serial_ports(guest, shared.ports)
+            try:
+                return await serial_ports_of(qmp)
+            except MachineError as error:
+                raise NotReached(error) from error
+
+    async def _has(self, guest: Guest, channel: str) -> bool:
+        shared = self._shared.get((guest.name, ProtocolType.VIRTIO_SERIAL, channel))
+        return shared is not None and await shared.protocol.is_connected()
 
     def _with_password(self, guest: Guest) -> Guest:
         """Raises NotReached when its file cannot be read."""

@@ -17,6 +17,8 @@ from quarterdeck.wire.codes import ResultReason
 if TYPE_CHECKING:
     from quarterdeck.machines.virtio_serial import VirtioSerialProtocol
 
+_UNREAD_S: Final = 0.01
+"""What has reached us is read in less: the socket is looked at once."""
 _MAX_REPLY_BYTES: Final = 128 * 1024
 """As JSON it is at most twice as long, but for control characters, and fits into a result."""
 
@@ -45,7 +47,7 @@ async def exchange(channel: "VirtioSerialProtocol", asked: VirtioSend) -> Virtio
 async def _drop_unread(channel: "VirtioSerialProtocol") -> None:
     try:
         while True:
-            async with asyncio.timeout(0):
+            async with asyncio.timeout(_UNREAD_S):
                 await channel.receive()
     except TimeoutError:
         pass
