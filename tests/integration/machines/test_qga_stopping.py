@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from quarterdeck.machines.errors import NotSupported
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocol, QgaProtocolBuilder, Scratch
 from quarterdeck.testing.eventually import eventually
@@ -199,6 +200,28 @@ async def test_guest_without_setsid_is_stopped_all_the_same(qga: QgaProtocol, tm
 
     await qga.ping()
     await followed(run)
+    await run.remove()
+
+
+async def test_guest_that_does_not_tell_its_processes_runs_commands_without_a_proof(
+    qga: QgaProtocol, tmp_path: Path
+) -> None:
+    """S2-25F. Such as one without /proc."""
+    poor_shell = tmp_path / "sh"
+    poor_shell.write_text('#!/bin/sh\ncat() { false; }\nscript=$2\nshift 3\neval "$script"\n')
+    poor_shell.chmod(0o755)
+    scratch = Scratch(qga, parent=str(tmp_path), shell=str(poor_shell))
+    run = LiveExec(
+        scratch, LiveExecSpec(marker="c1.1", argv=("/bin/sh", "-c", "echo $PATH $QUARTERDECK_COMMAND"))
+    )
+
+    await run.start()
+    stdout, _, _ = await followed(run)
+
+    assert stdout.startswith(b"/")
+    assert stdout.endswith(b" c1.1\n")
+    with pytest.raises(NotSupported):
+        await run.stop(grace_s=0)
     await run.remove()
 
 

@@ -53,7 +53,7 @@ class SocketChannel:
         self._id_prefix = secrets.token_hex(8)
         self._numbers = count()
         self._echoes_ids: bool | None = None
-        """None: not known yet. False: an agent of before QEMU 3.0, whose replies are known by their order alone."""
+        """None: not known yet. False: an agent too old for them, whose replies are known by their order alone."""
 
     @property
     def is_open(self) -> bool:

@@ -21,7 +21,7 @@ mkdir -m 700 -- "$1" || exit
 [ "$_group" = "$$" ] || command -v setsid
 echo
 export PATH
-exec cat /proc/self/environ
+cat /proc/self/environ 2>/dev/null || env -0 2>/dev/null || :
 """
 """Makes the directory $1; prints how to make a session, or nothing where there is no way or no need; an empty line; the
 agent's environment. The fields of /proc/…/stat begin with pid, name, state, parent and group: a newer agent may have
