@@ -47,7 +47,9 @@ class MonitorConnection:
             pass
 
     def answer(self, request: dict[str, Any], returned: Any) -> None:
-        self.write(json.dumps({"return": returned, "id": request.get("id")}).encode() + b"\r\n")
+        """With the request's id, if it has one: that of the negotiation has none."""
+        answer = {"return": returned} | {name: request[name] for name in ("id",) if name in request}
+        self.write(json.dumps(answer).encode() + b"\r\n")
 
     def write(self, content: bytes) -> None:
         self.writer.write(content)

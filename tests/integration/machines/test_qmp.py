@@ -210,6 +210,24 @@ async def test_a_caller_who_leaves_takes_no_answer_of_anothers(qmp: QmpProtocol)
     assert right == 300
 
 
+async def test_what_an_earlier_client_asked_answers_nothing_of_ours(bare_machine: QemuProcess) -> None:
+    """S2-6, S2-24F. QEMU does answer the next client, now and then."""
+    for number in range(100):
+        reader, writer = await asyncio.open_unix_connection(bare_machine.qmp_path)
+        await reader.readline()
+        writer.write(b'{"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}}')
+        await reader.readline()
+        for asked in range(6):
+            writer.write(b'{"execute": "query-commands", "id": "__qmp#%05d"}' % asked)
+        writer.transport.abort()
+
+        protocol = PATIENT.build()
+        await protocol.connect(guest_at(bare_machine.qmp_path))
+        with pytest.raises(Refused, match=f"no-such-command-{number} "):
+            await protocol.execute_command(f"no-such-command-{number}")
+        await protocol.disconnect()
+
+
 async def test_a_second_client_is_told_that_the_monitor_is_busy(
     bare_machine: QemuProcess, qmp: QmpProtocol
 ) -> None:

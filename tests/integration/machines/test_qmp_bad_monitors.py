@@ -16,7 +16,7 @@ from quarterdeck.machines.errors import (
 from quarterdeck.machines.qmp import QmpProtocol, QmpProtocolBuilder
 from quarterdeck.machines.qmp.client import MAX_REPLY_BYTES
 from quarterdeck.machines.qmp.socket_monitor import MAX_UNANSWERED
-from tests.integration.machines.monitor_peer import MonitorConnection, Script, monitor
+from tests.integration.machines.monitor_peer import GREETING, MonitorConnection, Script, monitor
 
 PATIENT = QmpProtocolBuilder().with_timeout(60)
 HASTY = QmpProtocolBuilder().with_timeout(0.2)
@@ -160,6 +160,28 @@ async def test_an_answer_for_another_id_is_nobodys(socket_dir: Path) -> None:
             "query-b",
             "query-c",
         ]
+        await protocol.disconnect()
+
+
+async def test_answers_to_an_earlier_client_are_nobodys(socket_dir: Path) -> None:
+    """S2-5, S2-6, S2-25F"""
+    stale = b'{"error": {"class": "GenericError", "desc": "stale"}, "id": "theirs"}\r\n'
+
+    async def script(connection: MonitorConnection) -> None:
+        connection.write(stale + GREETING + stale)
+        negotiation = await connection.request()
+        connection.write(stale)
+        connection.answer(negotiation, {})
+        request = await connection.request()
+        connection.write(stale)
+        connection.answer(request, {"asked": request["execute"]})
+        await connection.until_client_leaves()
+
+    async with monitor(socket_dir, script) as peer:
+        protocol = PATIENT.build()
+        await protocol.connect(peer.guest)
+
+        assert await asked(protocol) == "query-x"
         await protocol.disconnect()
 
 

@@ -1,7 +1,10 @@
-"""The library qemu.qmp, kept within bounds: no history of events, ids of our own, a limit to what may be unanswered.
+"""The library qemu.qmp, kept within bounds: no history of events, ids of our own, a count of what is unanswered.
 
-Owns what is changed about the library; socket_monitor.py owns the connection. The version is pinned, since three of the
-methods here are the library's own.
+QEMU finishes a command whose client has left, and may tell the next client the answer (2 of 300 such clients, in 7.2).
+The library would take it for its own: its ids begin anew with each connection, and its negotiation looks at no id.
+
+Owns what is changed about the library; socket_monitor.py owns the connection. The version is pinned, since the methods
+here are the library's own.
 """
 
 import logging
@@ -9,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from qemu.qmp import Message, QMPClient
+from qemu.qmp import Message, QMPClient, Runstate
 
 MAX_REPLY_BYTES: Final = 10 * 1024 * 1024
 """One line of QEMU's. Longer than any that it writes, and the limit of libvirt as well; the buffer holds up to two."""
@@ -33,10 +36,16 @@ class MonitorClient(QMPClient):
         return len(self._awaited)
 
     def _get_exec_id(self) -> str:
-        # The library counts from 0 on each connection, and QEMU may still answer a command of the client before us.
         exec_id = f"{self._connection_id}-{super()._get_exec_id()}"
         self._awaited.add(exec_id)
         return exec_id
+
+    async def _do_recv(self) -> Message:
+        while True:
+            message = await super()._do_recv()
+            # Neither the greeting nor the answer to the negotiation has an id.
+            if self.runstate is Runstate.RUNNING or not ("id" in message or "event" in message):
+                return message
 
     async def _on_message(self, msg: Message) -> None:
         if "event" in msg:
