@@ -100,7 +100,7 @@ demo: setup
 
 # Measure the product beside the raw limits of the same hops; under ten minutes on two cores.
 [group('run')]
-bench *options: setup
+bench *options: setup _debian
     {{ python }} -m tests.benchmarks {{ options }}
 
 # Kill and stop random processes of a system under load, and print a verdict per invariant. Options: --minutes N --seed S.

@@ -4,10 +4,11 @@ Owns its start and end, the fleets, and what its processes cost. Handed to every
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -75,14 +76,39 @@ class System:
             await self._wait_linked(prefix, size)
             yield companion
 
+    @asynccontextmanager
+    async def hypervisor(
+        self, agent_id: str, guest: str, data_dir: Path, *options: str
+    ) -> AsyncIterator[None]:
+        """A real agent that has announced `guest`, linked over gRPC, while the context lasts."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "quarterdeck.agent", "--agent-id", agent_id, "--data-dir", str(data_dir),
+            "--server", f"grpc://{self._ready.grpc}", "--join-token", self._ready.join_token, *options,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await self._wait_for_agents(
+                lambda agents: any(
+                    agent["agent_id"] == agent_id and guest in agent["guests"] for agent in agents
+                )
+            )
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
+
     async def _wait_linked(self, prefix: str, size: int) -> None:
+        await self._wait_for_agents(
+            lambda agents: sum(agent["agent_id"].startswith(f"{prefix}-") for agent in agents) >= size
+        )
+
+    async def _wait_for_agents(self, are_there: Callable[[list[dict[str, Any]]], bool]) -> None:
         """The api watches links as the dispatcher does: once it knows the last of them, both know all."""
         pool = await HttpPool.open(self.endpoint, 1)
         try:
             async with asyncio.timeout(_LINKED_TIMEOUT_S):
                 while True:
-                    agents = (await pool.get("/api/agents?connected=true"))["agents"]
-                    if sum(agent["agent_id"].startswith(f"{prefix}-") for agent in agents) >= size:
+                    if are_there((await pool.get("/api/agents?connected=true"))["agents"]):
                         return
                     await asyncio.sleep(_POLL_S)
         finally:

@@ -5,7 +5,16 @@ Each asks the modules of `raw/` for the limit of the same hops first, so that bo
 
 from typing import Final
 
-from tests.benchmarks.jobs import batches, fanout, footprint, output, processes, single_commands, stalled
+from tests.benchmarks.jobs import (
+    batches,
+    fanout,
+    footprint,
+    guests,
+    output,
+    processes,
+    single_commands,
+    stalled,
+)
 from tests.benchmarks.system import Job
 
 JOBS: Final[dict[str, Job]] = {
@@ -13,6 +22,7 @@ JOBS: Final[dict[str, Job]] = {
     "single_commands": single_commands.measure,
     "batch_100": batches.measure_small,
     "processes": processes.measure,
+    "guests": guests.measure,
     "output": output.measure,
     "fanout": fanout.measure,
     "stalled": stalled.measure,
