@@ -90,7 +90,8 @@ class Connections:
 
         builder = QgaProtocolBuilder().with_timeout(self._settings.timeout_s)
         if ProtocolType.QMP in guest.endpoints:
-            await self._check_running(guest)
+            if not await self._has(guest, ProtocolType.QGA):
+                await self._check_running(guest)
             builder = builder.with_status(partial(self._runs, guest))
             if ProtocolType.QGA not in guest.endpoints:
                 guest = await self._with_agent_port(guest)
@@ -129,7 +130,7 @@ class Connections:
         await asyncio.gather(*self._closing)
 
     async def _check_running(self, guest: Guest) -> None:
-        """Raises NotReached: a paused guest would let us wait for its agent in vain."""
+        """Raises NotReached: a paused guest would let us wait in vain for its agent's first word."""
         try:
             running = await self._runs(guest)
         except MachineError:
@@ -209,7 +210,7 @@ class Connections:
                 cause = None
                 if not port.is_open:
                     cause = f"nothing in the guest has {name} open"
-                elif port.is_taken and not await self._has(guest, name):
+                elif port.is_taken and not await self._has(guest, ProtocolType.VIRTIO_SERIAL, name):
                     cause = f"somebody else has the socket of {name}"
                 if cause is not None:
                     kind = ProtocolType.VIRTIO_SERIAL
@@ -226,8 +227,8 @@ class Connections:
             except MachineError as error:
                 raise NotReached(error) from error
 
-    async def _has(self, guest: Guest, channel: str) -> bool:
-        shared = self._shared.get((guest.name, ProtocolType.VIRTIO_SERIAL, channel))
+    async def _has(self, guest: Guest, protocol_type: ProtocolType, channel: str = _NO_CHANNEL) -> bool:
+        shared = self._shared.get((guest.name, protocol_type, channel))
         return shared is not None and await shared.protocol.is_connected()
 
     def _with_password(self, guest: Guest) -> Guest:

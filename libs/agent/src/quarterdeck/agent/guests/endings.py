@@ -3,10 +3,10 @@
 import msgspec
 
 from quarterdeck.agent.executor.outcome import Outcome, StopOrder
-from quarterdeck.agent.guests.mishaps import while_asked
+from quarterdeck.agent.guests.mishaps import not_reached, while_asked
 from quarterdeck.agent.guests.plans import GuestExecution
 from quarterdeck.contracts.guests import QgaExecEnd
-from quarterdeck.machines.errors import MachineError
+from quarterdeck.machines.errors import MachineError, NotSupported, Refused
 from quarterdeck.machines.qga import GuestExecStatus
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from quarterdeck.wire.codes import ResultReason
@@ -33,9 +33,11 @@ def of_end(end: GuestExecStatus, plan: GuestExecution, order: StopOrder | None =
     )
 
 
-def not_started(error: MachineError) -> Outcome:
-    """Its start went wrong, which does not always mean that it did not start."""
-    mishap = while_asked(error)
+def not_started(error: MachineError, *, was_asked: bool) -> Outcome:
+    """Its start went wrong. `was_asked`: the guest was told to start it, and may have."""
+    mishap = (
+        while_asked(error) if was_asked or isinstance(error, Refused | NotSupported) else not_reached(error)
+    )
     end = pb.OUTCOME_UNKNOWN if mishap.unknown else pb.FAILED
     return Outcome(end=end, reason=mishap.reason, error=error.message)
 

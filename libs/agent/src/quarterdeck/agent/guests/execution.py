@@ -93,10 +93,6 @@ class GuestRun:
     async def _execute(
         self, guest: Guest, scratch: Scratch, on_started: Callable[[RunStarted], None]
     ) -> Outcome:
-        try:
-            await scratch.qga.ping()  # silence is no question yet: nothing was given to the guest
-        except MachineError as error:
-            raise NotReached(error) from error
         live = LiveExec(scratch, self._live_spec())
         try:
             await live.start()
@@ -107,7 +103,7 @@ class GuestRun:
             return msgspec.structs.replace(outcome, started_at_ms=started_at_ms)
         except MachineError as error:
             log.info("guests.start_failed", guest=guest.name, code=error.code)
-            return not_started(error)
+            return not_started(error, was_asked=live.may_have_started)
         finally:
             self._tidy(guest, live)
 

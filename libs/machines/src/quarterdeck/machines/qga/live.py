@@ -68,6 +68,8 @@ class LiveExec:
         self._ability = Ability.LIVE
         self._files: list[OutputFile] = []
         """For stdout, stderr, and a script if there is one."""
+        self.may_have_started = False
+        """The guest was asked to start it. While this is false, a `start` that raised has started nothing."""
         self._pid = 0
         self._end: GuestExecStatus | None = None
         self._cadence = self._qga.cadence(ceiling_s=_SLOWEST_LOOK_S)
@@ -90,6 +92,7 @@ class LiveExec:
         if self._spec.script is not None and self._files:
             requests += self._files[-1].write_requests(self._spec.script.encode())
         requests.append(Request("guest-exec", self._program(ground)))
+        self.may_have_started = True
         *_, answer = await self._qga.burst(requests)
         self._pid = self._tree.leader_pid = answer.value(StartedProgram).pid
         return self._pid
