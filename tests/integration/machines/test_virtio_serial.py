@@ -154,6 +154,23 @@ async def test_a_guest_that_vanishes_ends_the_channel(socket_dir: Path) -> None:
         assert not await channel.is_connected()
 
 
+async def test_a_receiver_of_the_connection_before_leaves_the_new_one_alone(socket_dir: Path) -> None:
+    """S2-6"""
+    async with channel_peer(socket_dir, echo) as guest:
+        channel = PATIENT.build()
+        await channel.connect(guest)
+        waiting = asyncio.create_task(channel.receive())
+        await asyncio.sleep(0)
+
+        await channel.connect(guest)
+
+        with pytest.raises(ConnectionEnded):
+            await waiting
+        await channel.send(b"still there")
+        assert await channel.receive() == b"still there"
+        await channel.disconnect()
+
+
 async def test_a_receiver_who_leaves_takes_nothing_along(socket_dir: Path) -> None:
     """S2-6"""
     async with connected(socket_dir, echo) as channel:

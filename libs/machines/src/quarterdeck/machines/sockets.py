@@ -31,7 +31,11 @@ async def dial(endpoint: Endpoint, *, guest: str, protocol: ProtocolType) -> soc
             if pause_s is None or _is_other_than_socket(endpoint):
                 raise _failed(endpoint, error, guest, protocol) from error
             await asyncio.sleep(pause_s)
-        except OSError as error:
+        except (
+            OSError,
+            ValueError,
+            OverflowError,
+        ) as error:  # such as a NUL in a path, or a port beyond 65535
             raise _failed(endpoint, error, guest, protocol) from error
     raise AssertionError("the last try has no pause")
 
@@ -74,10 +78,12 @@ def _is_other_than_socket(endpoint: Endpoint) -> bool:
         return False
     try:
         return not stat.S_ISSOCK(Path(endpoint.path).stat().st_mode)
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
-def _failed(endpoint: Endpoint, error: OSError, guest: str, protocol: ProtocolType) -> ConnectFailed:
-    cause = "not a socket" if _is_other_than_socket(endpoint) else error.strerror or str(error)
+def _failed(endpoint: Endpoint, error: Exception, guest: str, protocol: ProtocolType) -> ConnectFailed:
+    cause = (
+        "not a socket" if _is_other_than_socket(endpoint) else getattr(error, "strerror", None) or str(error)
+    )
     return ConnectFailed(f"{endpoint}: {cause}", guest=guest, protocol=protocol)

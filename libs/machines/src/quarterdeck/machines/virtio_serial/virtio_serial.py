@@ -100,21 +100,26 @@ class VirtioSerialProtocol:
         except TimeoutError as error:
             raise self._error(TimedOut, f"the guest read nothing in {self._timeout_s:g} s") from error
         except OSError as error:
-            raise await self._ended(error) from error
+            raise await self._ended(writer, error) from error
 
     async def receive(self) -> bytes:
         """The next bytes, as many as are there. Raises ConnectionEnded; TimedOut, after which nothing is lost."""
         try:
             async with asyncio.timeout(self._timeout_s), self._receiving:
-                if self._reader is None:
-                    raise self._error(ConnectionEnded, "not connected")
-                content = await self._reader.read(MAX_UNREAD_BYTES)
+                return await self._receive()
         except TimeoutError as error:
             raise self._error(TimedOut, f"the guest wrote nothing in {self._timeout_s:g} s") from error
+
+    async def _receive(self) -> bytes:
+        reader, writer = self._reader, self._writer
+        if reader is None or writer is None:
+            raise self._error(ConnectionEnded, "not connected")
+        try:
+            content = await reader.read(MAX_UNREAD_BYTES)
         except OSError as error:
-            raise await self._ended(error) from error
+            raise await self._ended(writer, error) from error
         if not content:
-            raise await self._ended(None)
+            raise await self._ended(writer, None)
         return content
 
     def _endpoint_of(self, guest: Guest) -> Endpoint:
@@ -129,8 +134,11 @@ class VirtioSerialProtocol:
             raise self._error(ProtocolUnavailable, f"no channel {self._channel!r} is known")
         return endpoint
 
-    async def _ended(self, cause: OSError | None) -> MachineError:
-        await self.disconnect()
+    async def _ended(self, writer: asyncio.StreamWriter, cause: OSError | None) -> MachineError:
+        """`writer`: of the connection that ended; a newer one, which another task made meanwhile, is left alone."""
+        async with self._turn:
+            if self._writer is writer:
+                await self._close()
         return self._error(ConnectionEnded, "QEMU went away" if cause is None else str(cause))
 
     async def _close(self) -> None:
