@@ -148,6 +148,7 @@ async def test_command_that_has_ended_needs_no_stop(scratch: Scratch) -> None:
 async def test_paused_command_prints_nothing_until_it_goes_on(scratch: Scratch, tmp_path: Path) -> None:
     """S2-15. All of it is held, not its first process alone."""
     run = await started(scratch, shell("sh -c 'while :; do echo x; sleep 0.01; done'; true"), processes=2)
+    await run.step()
     await run.pause()
     states = {psutil.Process(pid).status() for pid in await run.survivors()}
     # Asleep: it waits for the exec of a child that was stopped before.

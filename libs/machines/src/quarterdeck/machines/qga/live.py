@@ -71,6 +71,8 @@ class LiveExec:
         self.may_have_started = False
         """The guest was asked to start it. While this is false, a `start` that raised has started nothing."""
         self._pid = 0
+        self._was_given_time = False
+        """Since its start."""
         self._end: GuestExecStatus | None = None
         self._cadence = self._qga.cadence(ceiling_s=_SLOWEST_LOOK_S)
         self._tree = ProcessTree(self._qga, scratch.shell, spec.marker)
@@ -103,6 +105,9 @@ class LiveExec:
         After one that raised, the next goes on where the last piece ended, so that no output is lost.
         Raises Refused when the agent has forgotten the command, such as after a restart: its end is unknown then.
         """
+        if not self._was_given_time:  # nothing ends in no time, and each look costs the guest some
+            self._was_given_time = True
+            return LiveStep(b"", b"", None, self._cadence.next_s())
         if not self._files:
             return await self._captured_step()
         wanted = [file for file, has_room in zip(self._files, (stdout, stderr), strict=False) if has_room]

@@ -22,7 +22,7 @@ class OutputFile:
         self.path: Final = path
         self._handle = handle
         self._asked_bytes = FIRST_READ_BYTES
-        self._taken_bytes = 0
+        self.taken_bytes = 0
         self._is_placed = True
         """The agent's position in the file is where we stopped. Unknown from a read until its answer has come."""
         self.more_waits = False
@@ -37,7 +37,7 @@ class OutputFile:
         """To go before a read: none, or back to where we stopped, when the answer to the last read was lost."""
         if self._is_placed:
             return []
-        arguments = {"handle": self._handle, "offset": self._taken_bytes, "whence": "set"}
+        arguments = {"handle": self._handle, "offset": self.taken_bytes, "whence": "set"}
         return [Request("guest-file-seek", arguments)]
 
     def read_request(self) -> Request:
@@ -57,7 +57,7 @@ class OutputFile:
     def take(self, answer: Answer) -> bytes:
         """What a read brought. Raises Refused, ProtocolViolation."""
         content = answer.value(FilePiece).content
-        self._taken_bytes += len(content)
+        self.taken_bytes += len(content)
         self._is_placed = True
         self.more_waits = len(content) >= self._asked_bytes
         wanted = self._asked_bytes * _GROWTH if self.more_waits else FIRST_READ_BYTES

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from quarterdeck.machines.errors import Refused
+from quarterdeck.machines.errors import MachineError, Refused
 from quarterdeck.machines.guest import ProtocolType
 from quarterdeck.machines.qga.output_file import OutputFile
 from quarterdeck.machines.qga.qga import SHELL, QgaProtocol
@@ -26,6 +26,10 @@ log = structlog.get_logger()
 DEFAULT_PARENT: Final = "/tmp"  # noqa: S108 - in the guest; the directory in it has an unguessable name and mode 0700
 
 _REMOVE: Final = 'rm -rf -- "$@"'
+_QUIET_S: Final = 0.5
+_MANY_FILES: Final = 32
+_LARGE_BYTES: Final = 64 * 1024
+"""`rm` costs the guest as much as a short command. So small files wait until no command has ended for a moment."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _DISABLED: Final = "CommandNotFound"
 """What an agent answers for a command that it does not have, or that the guest's administrator switched off."""
@@ -62,6 +66,10 @@ class Scratch:
         self._opens_files = True
         self._turn = asyncio.Lock()
         self._numbers = count()
+        self._closed: list[str] = []
+        """Paths of files that are to be removed."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def open(self, name: str, kinds: Sequence[str]) -> Opened:
         """New files, one of each kind, where the guest is able to. Raises Refused, and what `exec` raises."""
@@ -83,14 +91,21 @@ class Scratch:
         raise AssertionError("the last try returns or raises")
 
     async def discard(self, files: Sequence[OutputFile]) -> None:
-        """Close and remove them. Raises what `exec_and_wait` raises."""
-        if files:
-            await self.qga.burst([file.close_request() for file in files])
-            await self._run(_REMOVE, *(file.path for file in files))
+        """Close and remove them: large ones at once, small ones in a moment. Raises what `exec_and_wait` raises."""
+        if not files:
+            return
+        await self.qga.burst([file.close_request() for file in files])
+        self._closed += [file.path for file in files]
+        if len(self._closed) >= _MANY_FILES or any(file.taken_bytes >= _LARGE_BYTES for file in files):
+            await self._sweep()
+        else:
+            self._stop_timer()
+            self._timer = asyncio.get_running_loop().call_later(_QUIET_S, self._begin_sweep)
 
     async def remove(self) -> None:
         """All of it. Raises what `exec_and_wait` raises."""
-        ground, self._ground = self._ground, None
+        self._stop_timer()
+        ground, self._ground, self._closed = self._ground, None, []
         if ground is not None:
             await self._run(_REMOVE, ground.directory)
 
@@ -129,6 +144,25 @@ class Scratch:
             return files, None
         await self.discard(files)
         return [], refusals[0]
+
+    async def _sweep(self) -> None:
+        self._stop_timer()
+        closed, self._closed = self._closed, []
+        await self._run(_REMOVE, *closed)
+
+    def _begin_sweep(self) -> None:
+        self._sweeping = asyncio.create_task(self._sweep_quietly(), name="qga.sweep")
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self._sweep()
+        except MachineError as error:
+            log.debug("qga.files_left_behind", guest=self.qga.guest_name, code=error.code)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _run(self, script: str, *arguments: str) -> GuestExecStatus:
         return await self.qga.exec_and_wait(GuestExec.simple(self.shell, ["-c", script, "sh", *arguments]))
