@@ -8,5 +8,6 @@ connections.py  one shared connection per guest and protocol
 execution.py    a command that runs in a guest, with its output; a Run. endings.py: how it ended
 calls.py        a command that one request answers: QMP, keys, a line to a channel (exchange.py)
 mishaps.py      what becomes of a command when its guest, or the way to it, fails
+tidying.py      removes what commands left in guests
 absence.py      how long a running command waits for a guest that went away
 """

@@ -19,6 +19,7 @@ from quarterdeck.agent.guests.absence import Absence
 from quarterdeck.agent.guests.connections import Connections, NotReached
 from quarterdeck.agent.guests.endings import lost, not_started, of_end, unproven
 from quarterdeck.agent.guests.mishaps import not_reached
+from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.core.clock import Clock
 from quarterdeck.machines.errors import MachineError, NotSupported
@@ -43,8 +44,7 @@ class ExecutionTools(msgspec.Struct, frozen=True):
     connections: Connections
     outlet: Outlet
     clock: Clock
-    tidying: set[asyncio.Task[None]]
-    """Removing files of commands that have ended."""
+    tidying: Tidying
 
 
 class GuestRun:
@@ -105,7 +105,7 @@ class GuestRun:
             log.info("guests.start_failed", guest=guest.name, code=error.code)
             return not_started(error, was_asked=live.may_have_started)
         finally:
-            self._tidy(guest, live)
+            self._tools.tidying.leave(guest, live)
 
     # ---- While it runs
 
@@ -238,17 +238,3 @@ class GuestRun:
             working_directory=spec.working_directory,
             input_content=plan.input_content or None,
         )
-
-    def _tidy(self, guest: Guest, live: LiveExec) -> None:
-        """Remove its files, beside whatever comes next: its end is not to wait for that."""
-        task = asyncio.create_task(_remove(guest, live, self._tools.connections), name="guests.tidy")
-        self._tools.tidying.add(task)
-        task.add_done_callback(self._tools.tidying.discard)
-
-
-async def _remove(guest: Guest, live: LiveExec, connections: Connections) -> None:
-    try:
-        async with connections.programs(guest):
-            await live.remove()
-    except (MachineError, NotReached) as error:
-        log.debug("guests.files_left", guest=guest.name, cause=str(error))

@@ -18,6 +18,7 @@ from quarterdeck.agent.guests.directory import GuestDirectory
 from quarterdeck.agent.guests.execution import ExecutionTools, GuestRun
 from quarterdeck.agent.guests.plans import GuestCall
 from quarterdeck.agent.guests.settings import GuestSettings
+from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.agent.handlers import CommandExecutor
 from quarterdeck.contracts.guests import GUEST_COMMAND_TYPES, guest_protocol
 from quarterdeck.core.clock import Clock
@@ -27,8 +28,6 @@ from quarterdeck.machines.qga import LiveExec, LiveExecSpec
 
 _LEFTOVER_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL, for a command whose own grace is not known any more."""
-_TIDY_S: Final = 2.0
-"""At the end, for removing files in guests."""
 _BEHIND_QMP: Final = (ProtocolType.QGA, ProtocolType.VIRTIO_SERIAL)
 """Whose sockets QEMU itself can name."""
 
@@ -42,7 +41,7 @@ class Guests:
         """Raises BadAgentSettings."""
         self._directory = GuestDirectory(settings)
         self._connections = Connections(settings)
-        self._tools = ExecutionTools(self._connections, outlet, clock, set())
+        self._tools = ExecutionTools(self._connections, outlet, clock, Tidying(self._connections))
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -58,11 +57,7 @@ class Guests:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        if tidying := set(self._tools.tidying):
-            await asyncio.wait(tidying, timeout=_TIDY_S)
-            for task in tidying:
-                task.cancel()
-            await asyncio.gather(*tidying, return_exceptions=True)
+        await self._tools.tidying.finish()
         await self._connections.close()
 
     def refusal(self, guest: str, command_type: str) -> str | None:
