@@ -223,12 +223,36 @@ async def test_directory_that_vanished_is_made_again(scratch: Scratch, tmp_path:
     assert [path != directory for path in tmp_path.iterdir()] == [True]
 
 
-async def test_place_for_output_that_cannot_be_had_is_a_typed_error(qga: QgaProtocol, tmp_path: Path) -> None:
-    """S2-25F. Nothing was started."""
-    with pytest.raises(Refused, match="/no/such"):
-        await LiveExec(Scratch(qga, parent="/no/such"), shell(f"touch {tmp_path}/started")).start()
+@pytest.mark.parametrize("parent", ["/no/such", "/proc"])
+async def test_guest_without_room_for_output_still_runs_commands(qga: QgaProtocol, parent: str) -> None:
+    """S2-25F. Whoever looks after a full disk needs them most. Output comes with the end."""
+    scratch = Scratch(qga, parent=parent)
+    run = LiveExec(scratch, shell("echo $QUARTERDECK_COMMAND"))
 
-    assert left_in(tmp_path) == []
+    await run.start()
+    stdout, _, end = await followed(run)
+
+    assert run.ability is Ability.SHELL_ONLY
+    assert (stdout, end.exit_code, end.out_truncated) == (b"c1.1\n", 0, False)
+    await run.remove()
+    await scratch.remove()
+
+
+async def test_agent_that_cannot_open_files_still_runs_commands(
+    scratch: Scratch, tmp_path: Path, socket_dir: Path
+) -> None:
+    """S2-25F. It notes each handle on disk, and a full one does not take that."""
+    await finished(scratch, shell("echo before"))
+    state = socket_dir / "qga.state"
+    state.unlink()
+    (state / "in the way").mkdir(parents=True)
+    run = LiveExec(scratch, shell("echo after"))
+
+    await run.start()
+
+    assert (await followed(run))[0] == b"after\n"
+    assert run.ability is Ability.SHELL_ONLY
+    await run.remove()
 
 
 async def test_command_of_an_agent_that_was_started_anew_is_unknown(

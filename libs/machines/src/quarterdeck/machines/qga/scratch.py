@@ -41,7 +41,7 @@ class Ability(Enum):
     LIVE = auto()
     """It has a shell, and its agent opens files."""
     SHELL_ONLY = auto()
-    """The agent opens no files: output comes at the end, truncated at 16 MiB. Everything else works."""
+    """The agent opens no files, or the disk takes none: output comes at the end, cut at 16 MiB. All else works."""
     BARE = auto()
     """No shell either, such as on Windows: besides, no working directory, no scripts, no signals, no proof."""
 
@@ -77,18 +77,21 @@ class Scratch:
             ground = await self._prepare()
             if ground is None:
                 return Opened(Ability.BARE, None, [])
-            if not self._opens_files:
+            if ground.directory is None or not self._opens_files:
                 return Opened(Ability.SHELL_ONLY, ground, [])
-            files, refusal = await self._open_files(ground, name, kinds)
+            files, refusal = await self._open_files(ground.directory, name, kinds)
             if refusal is None:
                 return Opened(Ability.LIVE, ground, files)
+            log.debug("qga.files_refused", guest=self.qga.guest_name, error_class=refusal.error_class)
             if refusal.error_class == _DISABLED:
                 self._opens_files = False
-            elif is_last_try:
-                raise refusal
-            elif self._ground is ground:
-                self._ground = None  # the directory may have vanished, say when the guest was started anew
-        raise AssertionError("the last try returns or raises")
+            elif (
+                self._ground is ground
+            ):  # the directory may have vanished, say when the guest was started anew
+                await self.remove()
+            if is_last_try:
+                return Opened(Ability.SHELL_ONLY, ground, [])
+        raise AssertionError("the last try returns")
 
     async def discard(self, files: Sequence[OutputFile]) -> None:
         """Close and remove them: large ones at once, small ones in a moment. Raises what `exec_and_wait` raises."""
@@ -106,32 +109,36 @@ class Scratch:
         """All of it. Raises what `exec_and_wait` raises."""
         self._stop_timer()
         ground, self._ground, self._closed = self._ground, None, []
-        if ground is not None:
+        if ground is not None and ground.directory is not None:
             await self._run(_REMOVE, ground.directory)
 
     async def _prepare(self) -> Ground | None:
         """None: the guest has no shell."""
         async with self._turn:
-            if self._ground is None:
-                directory = f"{self._parent}/.quarterdeck-{secrets.token_hex(8)}"
-                try:
-                    status = await self._run(PREPARE, directory)
-                except Refused as refusal:
-                    if refusal.error_class == _DISABLED:
-                        raise
-                    log.debug("qga.shell_missing", guest=self.qga.guest_name)
-                    return None
-                if not status.succeeded:
-                    text = f"no directory for output can be made in {self._parent}"
-                    raise Refused("ScratchFailed", text, guest=self.qga.guest_name, protocol=ProtocolType.QGA)
-                self._ground = Ground.parse(status.stdout, shell=self.shell, directory=directory)
-            return self._ground
+            if self._ground is not None:
+                return self._ground
+            directory = f"{self._parent}/.quarterdeck-{secrets.token_hex(8)}"
+            try:
+                output = (await self._run(PREPARE, directory)).stdout
+                ground = Ground.parse(output, shell=self.shell, directory=directory)
+            except Refused as refusal:
+                if refusal.error_class == _DISABLED:
+                    raise
+                log.debug("qga.shell_missing", guest=self.qga.guest_name)
+                return None
+            except ValueError:
+                text = f"{self.shell} is no shell that we know"
+                guest = self.qga.guest_name
+                raise Refused("ShellFailed", text, guest=guest, protocol=ProtocolType.QGA) from None
+            if ground.directory is not None:  # otherwise there may be one the next time
+                self._ground = ground
+            return ground
 
     async def _open_files(
-        self, ground: Ground, name: str, kinds: Sequence[str]
+        self, directory: str, name: str, kinds: Sequence[str]
     ) -> tuple[list[OutputFile], Refused | None]:
         """All of them, or none and why."""
-        stem = f"{ground.directory}/{_UNFIT.sub('_', name)}-{next(self._numbers)}"
+        stem = f"{directory}/{_UNFIT.sub('_', name)}-{next(self._numbers)}"
         paths = [f"{stem}.{kind}" for kind in kinds]
         answers = await self.qga.burst([OutputFile.open_request(path) for path in paths])
         files = [

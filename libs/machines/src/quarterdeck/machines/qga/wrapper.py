@@ -16,17 +16,16 @@ MARKER_VARIABLE: Final = "QUARTERDECK_COMMAND"
 """In the environment of every process of a command, unless it was cleared on purpose. As on a host."""
 
 PREPARE: Final = """
-mkdir -m 700 -- "$1" || exit
+mkdir -m 700 -- "$1" && echo made || echo
 { read -r _pid _name _state _parent _group _rest </proc/$$/stat; } 2>/dev/null
-[ "$_group" = "$$" ] || command -v setsid
-echo
+[ "$_group" = "$$" ] && echo || command -v setsid || echo
 export PATH
 cat /proc/self/environ 2>/dev/null || env -0 2>/dev/null || :
 """
-"""Makes the directory $1; prints how to make a session, or nothing where there is no way or no need; an empty line; the
-agent's environment. The fields of /proc/…/stat begin with pid, name, state, parent and group: a newer agent may have
-made the program a leader already, and then setsid would fork, and the pid be another's. An agent that was started
-without a PATH has none to hand on, but the shell has one."""
+"""Prints three things: a line that says whether it made the directory $1; a line with the program that makes a session,
+empty where there is none or no need; the agent's environment. The fields of /proc/…/stat begin with pid, name, state,
+parent and group: a newer agent may have made the program a leader already, and then setsid would fork, and the pid be
+another's. An agent that was started without a PATH has none to hand on, but the shell has one."""
 
 # Appends: a command that opens its own /dev/stdout anew would otherwise write over what it wrote.
 _SETTING: Final = """
@@ -50,14 +49,18 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     """The path of setsid; empty: there is none, or the agent makes sessions itself."""
     environment: Mapping[str, str]
     """The agent's own."""
-    directory: str
+    directory: str | None
+    """For output. None: none can be made, such as on a full disk."""
 
     @classmethod
     def parse(cls, output: bytes, *, shell: str, directory: str) -> "Ground":
-        """`output`: of PREPARE. Variables that are no UTF-8 are left out: no request could carry them."""
-        session_maker, _, environ = output.partition(b"\n")
+        """`output`: of PREPARE with `directory`. Raises ValueError when it is none.
+
+        Variables that are no UTF-8 are left out: no request could carry them.
+        """
+        made, session_maker, environ = output.split(b"\n", 2)
         environment = {}
-        for variable in environ.removeprefix(b"\n").split(b"\0"):
+        for variable in environ.split(b"\0"):
             try:
                 name, has_value, value = variable.decode().partition("=")
             except UnicodeDecodeError:
@@ -66,9 +69,9 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
                 environment[name] = value
         return cls(
             shell=shell,
-            session_maker=session_maker.decode(errors="replace"),
+            session_maker=session_maker.decode(),
             environment=environment,
-            directory=directory,
+            directory=directory if made else None,
         )
 
     def program(self, argv: Sequence[str], setting: "Setting") -> GuestExec:
