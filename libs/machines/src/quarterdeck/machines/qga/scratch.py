@@ -5,6 +5,8 @@ what the guest can do: without a shell, or with an agent that may not open files
 """
 
 import asyncio
+import errno
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -33,6 +35,8 @@ _LARGE_BYTES: Final = 64 * 1024
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _DISABLED: Final = "CommandNotFound"
 """What an agent answers for a command that it does not have, or that the guest's administrator switched off."""
+_VANISHED: Final = os.strerror(errno.ENOENT)
+"""How it describes that our directory is not there any more, such as after a reboot."""
 
 
 class Ability(Enum):
@@ -85,12 +89,10 @@ class Scratch:
             log.debug("qga.files_refused", guest=self.qga.guest_name, error_class=refusal.error_class)
             if refusal.error_class == _DISABLED:
                 self._opens_files = False
-            elif (
-                self._ground is ground
-            ):  # the directory may have vanished, say when the guest was started anew
-                await self.remove()
-            if is_last_try:
+            if is_last_try or _VANISHED not in refusal.description:
                 return Opened(Ability.SHELL_ONLY, ground, [])
+            if self._ground is ground:
+                self._ground = None
         raise AssertionError("the last try returns")
 
     async def discard(self, files: Sequence[OutputFile]) -> None:
@@ -149,6 +151,7 @@ class Scratch:
         refusals = [answer.refusal for answer in answers if answer.refusal is not None]
         if not refusals:
             return files, None
+        self._closed += paths  # the agent may have made it and then failed to keep it
         await self.discard(files)
         return [], refusals[0]
 
