@@ -1,6 +1,6 @@
 """A short command in a booted virtual machine, one at a time, beside the bare client of its agent.
 
-The guest is emulated, and starting a program takes it some 15 ms: what is compared is how many things the guest is asked
+The guest is emulated, and starting a program takes it some 15 ms: what is compared is how many things a guest is asked
 to do for one command, and how often.
 """
 
