@@ -79,8 +79,8 @@ class BootedGuest:
     @asynccontextmanager
     async def running(cls, directory: Path, image: Path, *, name: str = "vm1") -> AsyncIterator[Self]:
         guest = cls(directory, image, name=name)
-        await guest.start()
         try:
+            await guest.start()
             yield guest
         finally:
             await guest.kill()
@@ -91,7 +91,10 @@ class BootedGuest:
         self._console_path.touch()
         await self.qemu.start()
         await listening(self.qemu.child, self.qga_path, self.echo_path, self.spice_path)
-        await eventually(self._is_ready, within_s=BOOTED_WITHIN_S)
+        try:
+            await eventually(self._is_ready, within_s=BOOTED_WITHIN_S)
+        except TimeoutError:
+            raise self._start_failed(None) from None
 
     async def kill(self) -> None:
         """Takes the machine away, as a crash of the host's QEMU does. Any number of calls."""
@@ -111,12 +114,13 @@ class BootedGuest:
         return events
 
     def _is_ready(self) -> bool:
-        child = self.qemu.child
-        if child.exit_code is not None:  # a panic ends QEMU too
-            raise ServerStartFailed(
-                "guest", child.exit_code, self._console_path, f"{self.qemu.log()}{self.console()}"
-            )
+        exit_code = self.qemu.child.exit_code
+        if exit_code is not None:  # a panic ends QEMU too
+            raise self._start_failed(exit_code)
         return READY in self.console()
+
+    def _start_failed(self, exit_code: int | None) -> ServerStartFailed:
+        return ServerStartFailed("guest", exit_code, self._console_path, f"{self.qemu.log()}{self.console()}")
 
     def _options(self) -> tuple[str, ...]:
         return (

@@ -50,8 +50,8 @@ class HostGuestAgent:
     @asynccontextmanager
     async def running(cls, directory: Path) -> AsyncIterator[Self]:
         agent = cls(directory)
-        await agent.start()
         try:
+            await agent.start()
             yield agent
         finally:
             await agent.kill()

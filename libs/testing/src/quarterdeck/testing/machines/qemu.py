@@ -34,8 +34,8 @@ class QemuProcess:
     async def running(cls, directory: Path, *options: str) -> AsyncIterator[Self]:
         """`options`: QEMU's, beside those of the monitors."""
         qemu = cls(directory, *options)
-        await qemu.start()
         try:
+            await qemu.start()
             yield qemu
         finally:
             await qemu.kill()
