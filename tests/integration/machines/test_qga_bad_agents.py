@@ -1,23 +1,18 @@
 """Agents that do what qemu-ga never should: a typed error in time, little memory, and the next command works."""
 
 import asyncio
-import json
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quarterdeck.machines.errors import ConnectionEnded, ProtocolViolation, Refused, TimedOut
+from quarterdeck.machines.errors import ConnectionEnded, ProtocolViolation, TimedOut
 from quarterdeck.machines.guest import UnixEndpoint
 from quarterdeck.machines.qga import (
     GuestExec,
-    LiveExec,
-    LiveExecSpec,
     QgaProtocol,
     QgaProtocolBuilder,
-    Scratch,
 )
 from quarterdeck.machines.qga.socket_channel import SocketChannel
 from quarterdeck.machines.qga.structures import Request
@@ -280,87 +275,4 @@ async def test_status_that_is_none_is_a_violation(socket_dir: Path) -> None:
             await protocol.exec_and_wait(GuestExec(path="x"))
 
         assert await asked(protocol, "guest-second") == "guest-second"
-        await protocol.disconnect()
-
-
-async def test_live_output_that_is_no_base64_is_a_violation(socket_dir: Path) -> None:
-    """S2-25F. From an agent that opens no files, so that output comes with the end."""
-
-    async def script(connection: AgentConnection) -> None:
-        while True:
-            request = await connection.request()
-            match request["execute"]:
-                case "guest-exec":
-                    connection.answer(request, {"pid": 1})
-                case "guest-exec-status":
-                    connection.answer(request, {"exited": True, "exitcode": 0, "out-data": "not Base64"})
-                case _:
-                    connection.refuse(request, "CommandNotFound", "disabled")
-
-    async with agent(socket_dir, script) as peer:
-        protocol = PATIENT.build()
-        await protocol.connect(peer.guest)
-        run = LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",)))
-
-        with pytest.raises(ProtocolViolation):
-            await run.start()
-
-        await protocol.disconnect()
-
-
-async def test_agent_whose_administrator_forbids_programs_says_so(socket_dir: Path) -> None:
-    """S2-25F."""
-
-    async def script(connection: AgentConnection) -> None:
-        while True:
-            request = await connection.request()
-            connection.refuse(request, "CommandNotFound", "Command guest-exec has been disabled")
-
-    async with agent(socket_dir, script) as peer:
-        protocol = PATIENT.build()
-        await protocol.connect(peer.guest)
-
-        with pytest.raises(Refused, match="disabled"):
-            await LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",))).start()
-
-        await protocol.disconnect()
-
-
-def _refusing_ids(request: dict[str, Any]) -> dict[str, Any]:
-    if "id" in request:
-        return {"error": {"class": "GenericError", "desc": "QMP input object member 'id' is unexpected"}}
-    return {"return": request["execute"]}
-
-
-def _ignoring_ids(request: dict[str, Any]) -> dict[str, Any]:
-    return {"return": request["execute"]}
-
-
-@pytest.mark.parametrize("reply", [_refusing_ids, _ignoring_ids])
-async def test_agent_of_before_there_were_ids_is_understood(
-    socket_dir: Path, reply: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
-    """S2-11, S2-25F. By order alone; what comes too late is dropped by the sync."""
-    gate = asyncio.Event()
-
-    async def script(connection: AgentConnection) -> None:
-        while True:
-            request = await connection.any_request()
-            if request["execute"] == "guest-sync-delimited":
-                connection.answer_sync(request)
-                continue
-            if request["execute"] == "guest-late":
-                await gate.wait()
-            connection.write(json.dumps(reply(request)).encode() + b"\n")
-
-    async with agent(socket_dir, script) as peer:
-        protocol = HASTY.build()
-        await protocol.connect(peer.guest)
-        answers = await protocol.burst([Request("guest-1"), Request("guest-2")])
-        with pytest.raises(TimedOut):
-            await protocol.execute("guest-late")
-        gate.set()
-
-        assert [answer.value(str) for answer in answers] == ["guest-1", "guest-2"]
-        assert await asked(protocol, "guest-3") == "guest-3"
         await protocol.disconnect()

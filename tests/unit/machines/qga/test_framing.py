@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from quarterdeck.machines.qga.framing import (
     DELIMITER,
+    MAX_LATE_BYTES,
     ReplyReader,
     ReplyTooLong,
     answers_sync,
@@ -129,8 +130,25 @@ def test_endless_bytes_without_a_delimiter_are_not_kept() -> None:
     for _ in range(100):
         reader.feed(bytes(LIMIT))
 
-    assert len(reader._buffer) == 0
+    assert len(reader._buffer) <= MAX_LATE_BYTES
     assert reader.next_line() is None
+
+
+@given(places=st.lists(st.integers(0, 10_000), max_size=12))
+@effort(100)
+def test_lines_before_the_delimiter_can_still_be_looked_at(places: list[int]) -> None:
+    """S2-25F. A long one, and the half line that the delimiter cut off, are not among them."""
+    reader = ReplyReader(LIMIT)
+    reader.skip_to_delimiter()
+    long_line = b"x" * (MAX_LATE_BYTES + 1)
+    content = b"\n".join([REPLIES[0], long_line, REPLIES[1], b'{"half'])
+
+    lines_of(reader, cut(content + DELIMITER + REPLIES[2] + b"\n", places))
+
+    dropped = reader.take_dropped()
+    assert [line for line in dropped if line in REPLIES] == REPLIES[:2]
+    assert all(len(line) <= MAX_LATE_BYTES for line in dropped)
+    assert reader.take_dropped() == []
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ DELIMITER: Final = b"\xff"
 MAX_REPLY_BYTES: Final = 48 * 1024 * 1024
 """Two full streams of guest-exec-status are 44.8 MB as Base64. Source: GUEST_EXEC_MAX_OUTPUT, QEMU's qga/commands.c."""
 
+MAX_LATE_BYTES: Final = 4 * 1024
+"""Of a reply that may be of use although its request was given up."""
+
 
 class ReplyTooLong(Exception):
     """More than MAX_REPLY_BYTES without an end of line."""
@@ -85,6 +88,7 @@ class ReplyReader:
         self._searched = 0
         """Up to here there is no end of line."""
         self._skipping = False
+        self._dropped: list[bytes] = []
 
     def skip_to_delimiter(self) -> None:
         """Drop everything, what is held and what comes, up to and including the next delimiter."""
@@ -98,7 +102,9 @@ class ReplyReader:
 
     def next_line(self) -> bytes | None:
         """Without its end. None: feed more. Raises ReplyTooLong."""
-        end = -1 if self._skipping else self._buffer.find(b"\n", self._searched)
+        if self._skipping:
+            return None
+        end = self._buffer.find(b"\n", self._searched)
         if end < 0:
             self._searched = len(self._buffer)
             if self._searched > self._max_line_bytes:
@@ -109,11 +115,19 @@ class ReplyReader:
         self._searched = 0
         return line
 
+    def take_dropped(self) -> list[bytes]:
+        """The lines that were dropped since the last call, short ones only: maybe one of them came too late for us."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
+
     def _skip(self) -> None:
         delimiter = self._buffer.find(DELIMITER)
+        if delimiter >= 0:
+            *lines, _ = bytes(self._buffer[:delimiter]).split(b"\n")
+            del self._buffer[: delimiter + 1]
+            self._skipping = False
+        else:
+            *lines, unfinished = bytes(self._buffer).split(b"\n")
+            self._buffer[:] = unfinished if len(unfinished) <= MAX_LATE_BYTES else b""
         self._searched = 0
-        if delimiter < 0:
-            self._buffer.clear()
-            return
-        del self._buffer[: delimiter + 1]
-        self._skipping = False
+        self._dropped += [line for line in lines if len(line) <= MAX_LATE_BYTES]

@@ -14,14 +14,18 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+import structlog
 
 from quarterdeck.machines.errors import NotSupported
 from quarterdeck.machines.guest import ProtocolType
+from quarterdeck.machines.qga.channel import Answer
 from quarterdeck.machines.qga.output_file import OutputFile
 from quarterdeck.machines.qga.process_tree import ProcessTree
 from quarterdeck.machines.qga.scratch import Ability, Scratch
 from quarterdeck.machines.qga.structures import GuestExec, GuestExecStatus, Request, StartedProgram
 from quarterdeck.machines.qga.wrapper import Ground, Setting, script_argv
+
+log = structlog.get_logger()
 
 _SLOWEST_LOOK_S: Final = 0.1
 """At the output of a silent command: for whoever watches."""
@@ -114,9 +118,10 @@ class LiveExec:
         places = [request for file in wanted for request in file.place_requests()]
         reads = [file.read_request() for file in wanted]
         # In this order: a read that comes after the end sees all that was written.
-        answers = iter(await self._qga.burst([*self._status_request(), *places, *reads]))
-        if self._end is None:
-            self._note_end(next(answers).value(GuestExecStatus))
+        statuses = self._status_request()
+        answers = iter(await self._qga.burst([*statuses, *places, *reads]))
+        if statuses:
+            self._note_status(next(answers))
         for _ in places:
             next(answers).value(object)
         pieces = {file: file.take(answer) for file, answer in zip(wanted, answers, strict=True)}
@@ -197,7 +202,23 @@ class LiveExec:
         )
 
     def _status_request(self) -> list[Request]:
-        return [] if self._end is not None else [Request("guest-exec-status", {"pid": self._pid})]
+        if self._end is not None:
+            return []
+        return [Request("guest-exec-status", {"pid": self._pid}, on_late=self._take_late_status)]
+
+    def _take_late_status(self, result: msgspec.Raw) -> None:
+        """The agent tells an end once, and this may have been that once."""
+        try:
+            self._note_end(msgspec.json.decode(result, type=GuestExecStatus))
+        except msgspec.MsgspecError:
+            log.debug("qga.late_status_unreadable", guest=self._qga.guest_name)
+
+    def _note_status(self, answer: Answer) -> None:
+        """Raises Refused, ProtocolViolation."""
+        if (
+            self._end is None
+        ):  # otherwise a late answer told it meanwhile, and this one says that there is none
+            self._note_end(answer.value(GuestExecStatus))
 
     def _note_end(self, status: GuestExecStatus) -> None:
         if status.exited:

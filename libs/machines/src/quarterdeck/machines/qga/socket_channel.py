@@ -8,7 +8,7 @@ channel out of order, and the next one begins with a sync (framing.py). An agent
 import asyncio
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Final
 
@@ -50,6 +50,8 @@ class SocketChannel:
         self._replies = ReplyReader(max_reply_bytes)
         self._in_order = False
         """No request of ours is unanswered."""
+        self._owed: dict[str, Callable[[msgspec.Raw], None]] = {}
+        """Who wants an answer even if it is late, by the request's id. It comes before the answer to the next sync."""
         self._id_prefix = secrets.token_hex(8)
         self._numbers = count()
         self._echoes_ids: bool | None = None
@@ -73,8 +75,10 @@ class SocketChannel:
                 await self._synchronise()
         ids = [self._new_id() if self._echoes_ids else None for _ in requests]
         self._in_order = False
+        self._expect(requests, ids)
         await self._send(b"".join(map(encode_request, requests, ids)))
         answers = [await self._answer_to(request_id) for request_id in ids]
+        self._owed.clear()
         self._in_order = True
         return answers
 
@@ -113,9 +117,24 @@ class SocketChannel:
         await self._send(encode_sync(token) + probe)
         while not answers_sync(await self._next_line(), token):
             self._replies.skip_to_delimiter()
+        self._owed.clear()
         if self._echoes_ids is None:
             self._echoes_ids = (await self._next_reply()).id == probe_id
         self._in_order = True
+
+    def _expect(self, requests: Sequence[Request], ids: Sequence[str | None]) -> None:
+        for request, request_id in zip(requests, ids, strict=True):
+            if request.on_late is not None and request_id is not None:
+                self._owed[request_id] = request.on_late
+
+    def _take_late(self, line: bytes) -> None:
+        try:
+            reply = decode_reply(line)
+        except ValueError:
+            return
+        on_late = self._owed.pop(reply.id, None) if isinstance(reply.id, str) else None
+        if on_late is not None and isinstance(reply.result, msgspec.Raw):
+            on_late(reply.result)
 
     def _new_id(self) -> str:
         return f"{self._id_prefix}-{next(self._numbers)}"
@@ -164,6 +183,8 @@ class SocketChannel:
                 await self.close()
                 limit = self._max_reply_bytes
                 raise self._error(ProtocolViolation, f"a reply of more than {limit} bytes") from None
+            for dropped in self._replies.take_dropped():
+                self._take_late(dropped)
             if line is not None:
                 return line
             self._replies.feed(await self._read())

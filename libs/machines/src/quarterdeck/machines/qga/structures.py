@@ -5,7 +5,7 @@ given as `name`. Source: qga/qapi-schema.json of QEMU.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -17,6 +17,8 @@ class Request(msgspec.Struct, frozen=True):
     command: str
     arguments: Mapping[str, object] | msgspec.Struct | None = None
     """JSON-able; bytes are sent as Base64."""
+    on_late: Callable[[msgspec.Raw], None] | None = None
+    """Called with the result, if that comes after all when the request was given up: for what is told only once."""
 
 
 class GuestExec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="kebab"):
