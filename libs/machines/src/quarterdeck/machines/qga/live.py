@@ -9,6 +9,7 @@ command print after its end is not waited for. On a guest that lacks files or a 
 the end, which then says whether it was truncated.
 """
 
+import asyncio
 import signal
 from collections.abc import Mapping
 from typing import Final
@@ -29,6 +30,10 @@ log = structlog.get_logger()
 
 _SLOWEST_LOOK_S: Final = 0.1
 """At the output of a silent command: for whoever watches."""
+
+
+_YOUNG_S: Final = 0.03
+"""A command this young is only asked whether it is over: most are over soon, and a look at two files costs more."""
 
 
 class LiveExecSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +80,7 @@ class LiveExec:
         self.may_have_started = False
         """The guest was asked to start it. While this is false, a `start` that raised has started nothing."""
         self._pid = 0
+        self._started_s = 0.0
         self._was_given_time = False
         """Since its start."""
         self._end: GuestExecStatus | None = None
@@ -101,6 +107,7 @@ class LiveExec:
         self.may_have_started = True
         *_, answer = await self._qga.burst(requests)
         self._pid = self._tree.leader_pid = answer.value(StartedProgram).pid
+        self._started_s = asyncio.get_running_loop().time()
         return self._pid
 
     async def step(self, *, stdout: bool = True, stderr: bool = True) -> LiveStep:
@@ -114,6 +121,11 @@ class LiveExec:
             return LiveStep(b"", b"", None, self._cadence.next_s())
         if not self._files:
             return await self._captured_step()
+        if self._is_young:
+            (answer,) = await self._qga.burst(self._status_request())
+            self._note_status(answer)
+            if self._end is None:
+                return LiveStep(b"", b"", None, self._cadence.next_s())
         wanted = [file for file, has_room in zip(self._files, (stdout, stderr), strict=False) if has_room]
         places = [request for file in wanted for request in file.place_requests()]
         reads = [file.read_request() for file in wanted]
@@ -200,6 +212,10 @@ class LiveExec:
         return LiveStep(
             status.stdout, status.stderr, self._end, 0 if status.exited else self._cadence.next_s()
         )
+
+    @property
+    def _is_young(self) -> bool:
+        return self._end is None and asyncio.get_running_loop().time() - self._started_s < _YOUNG_S
 
     def _status_request(self) -> list[Request]:
         if self._end is not None:
