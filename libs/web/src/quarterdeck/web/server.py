@@ -15,6 +15,8 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from quarterdeck.core.allocator import give_back_large_blocks
+
 ABORT: Final = "quarterdeck.abort"
 """ASGI extension: `scope["extensions"][ABORT]()` drops the connection at once, whatever is still unsent."""
 
@@ -76,6 +78,7 @@ class HttpServer:
 
     async def start(self) -> None:
         """Returns when connections are accepted. Raises what uvicorn raises."""
+        give_back_large_blocks()
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http-server")
         while not self._server.started:
             if self._serving.done():
