@@ -218,7 +218,7 @@ async def test_agent_that_was_killed_leaves_nothing_behind_in_the_guest(
         assert _lives(pid)
         async with agent(system, "hv2", tmp_path / "hv2", *options):
             ended = await system.ended(command_id)
-            assert not _lives(pid)
+            assert not _lives(pid), ended["reason"]
 
     assert (ended["state"], ended["reason"]) == ("outcome_unknown", "executor_killed")
 

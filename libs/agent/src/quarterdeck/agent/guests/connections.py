@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from quarterdeck.agent.guests.settings import GuestSettings
-from quarterdeck.machines.errors import ConnectFailed, GuestPaused, MachineError
+from quarterdeck.machines.errors import ConnectFailed, ConnectionEnded, GuestPaused, MachineError
 from quarterdeck.machines.guest import Guest, ProtocolType
 from quarterdeck.machines.protocol import Protocol
 
@@ -34,6 +34,7 @@ P = TypeVar("P", bound=Protocol)
 _Key = tuple[str, ProtocolType, str]
 """Guest, protocol, channel."""
 _NO_CHANNEL: Final = ""
+_AGAIN_S: Final = 0.2
 _ASK_AGAIN_S: Final = 30.0
 _FAREWELL_S: Final = 2.0
 """For removing our directory in a guest that we leave."""
@@ -180,7 +181,11 @@ class Connections:
             if shared.guest == guest and await shared.protocol.is_connected():
                 return
             try:
-                await shared.protocol.connect(guest)
+                try:
+                    await shared.protocol.connect(guest)
+                except ConnectionEnded:  # the other side may just have been letting go of somebody before us
+                    await asyncio.sleep(_AGAIN_S)
+                    await shared.protocol.connect(guest)
             except MachineError as error:
                 raise NotReached(error) from error
             shared.guest = guest

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from quarterdeck.agent.executor.guest_port import GuestRunSpec
 from quarterdeck.agent.executor.outcome import Run
 from quarterdeck.agent.executor.outlet import Outlet
@@ -26,8 +28,13 @@ from quarterdeck.machines.errors import MachineError
 from quarterdeck.machines.guest import Guest, ProtocolType
 from quarterdeck.machines.qga import LiveExec, LiveExecSpec
 
+log = structlog.get_logger()
+
 _LEFTOVER_GRACE_S: Final = 5.0
 """Between SIGTERM and SIGKILL, for a command whose own grace is not known any more."""
+_LEFTOVER_PATIENCE_S: Final = 15.0
+_LEFTOVER_PAUSE_S: Final = 0.5
+"""The guest's agent may still be busy with the connection of the executor that died."""
 _BEHIND_QMP: Final = (ProtocolType.QGA, ProtocolType.VIRTIO_SERIAL)
 """Whose sockets QEMU itself can name."""
 
@@ -42,6 +49,7 @@ class Guests:
         self._directory = GuestDirectory(settings)
         self._connections = Connections(settings)
         self._tools = ExecutionTools(self._connections, outlet, clock, Tidying(self._connections))
+        self._clock = clock
         self._looking: asyncio.Task[None] | None = None
 
     @property
@@ -79,12 +87,17 @@ class Guests:
         found = self._directory.find(guest)
         if found is None:
             return False
-        try:
-            async with self._connections.programs(found) as scratch:
-                live = LiveExec(scratch, LiveExecSpec(marker=marker))
-                return await live.stop(_LEFTOVER_GRACE_S)
-        except (MachineError, NotReached):
-            return False
+        gives_up_at_s = self._clock.monotonic_s() + _LEFTOVER_PATIENCE_S
+        while True:
+            try:
+                async with self._connections.programs(found) as scratch:
+                    live = LiveExec(scratch, LiveExecSpec(marker=marker))
+                    return await live.stop(_LEFTOVER_GRACE_S)
+            except (MachineError, NotReached) as error:
+                if self._clock.monotonic_s() >= gives_up_at_s:
+                    log.warning("guests.leftover_not_ended", guest=guest, command=marker, cause=str(error))
+                    return False
+            await asyncio.sleep(_LEFTOVER_PAUSE_S)
 
 
 def _reachable(guest: Guest, protocol: ProtocolType) -> bool:
