@@ -137,3 +137,40 @@ async def test_agent_of_before_there_were_ids_is_understood(
         assert [answer.value(str) for answer in answers] == ["guest-1", "guest-2"]
         assert await protocol.execute("guest-3") == "guest-3"
         await protocol.disconnect()
+
+
+async def test_script_that_could_not_be_written_does_not_run(socket_dir: Path) -> None:
+    """S2-25F. Half of one may do what the whole would not."""
+    surroundings = base64.b64encode(b"made\n\nPATH=/bin\0").decode()
+    programs: list[str] = []
+
+    async def script(connection: AgentConnection) -> None:
+        while True:
+            request = await connection.request()
+            match request["execute"]:
+                case "guest-exec":
+                    programs.append(request["arguments"]["path"])
+                    connection.answer(request, {"pid": 1})
+                case "guest-exec-status":
+                    connection.answer(request, {"exited": True, "exitcode": 0, "out-data": surroundings})
+                case "guest-file-flush":
+                    connection.refuse(
+                        request, "GenericError", "failed to flush file: No space left on device"
+                    )
+                case "guest-file-open":
+                    connection.answer(request, 1_000)
+                case _:
+                    connection.answer(request, {"count": 9, "eof": False})
+
+    async with agent(socket_dir, script) as peer:
+        protocol = PATIENT.build()
+        await protocol.connect(peer.guest)
+        scratch = Scratch(protocol)
+        run = LiveExec(scratch, LiveExecSpec(marker="c1.1", script="rm -rf $HOME/tmp/old"))
+
+        with pytest.raises(Refused, match="No space left"):
+            await run.start()
+
+        assert not run.may_have_started
+        assert programs == ["/bin/sh"]  # which made the directory
+        await protocol.disconnect()

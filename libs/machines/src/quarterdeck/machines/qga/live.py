@@ -31,7 +31,6 @@ log = structlog.get_logger()
 _SLOWEST_LOOK_S: Final = 0.1
 """At the output of a silent command: for whoever watches."""
 
-
 _YOUNG_S: Final = 0.03
 """A command this young is only asked whether it is over: most are over soon, and a look at two files costs more."""
 
@@ -100,12 +99,12 @@ class LiveExec:
         await self._qga.check_running()
         kinds = ["out", "err"] if self._spec.script is None else ["out", "err", "script"]
         self._ability, ground, self._files = await self._scratch.open(self._spec.marker, kinds)
-        requests: list[Request] = []
+        program = self._program(ground)
         if self._spec.script is not None and self._files:
-            requests += self._files[-1].write_requests(self._spec.script.encode())
-        requests.append(Request("guest-exec", self._program(ground)))
+            for written in await self._qga.burst(self._files[-1].write_requests(self._spec.script.encode())):
+                written.value(object)  # half a script must not run
         self.may_have_started = True
-        *_, answer = await self._qga.burst(requests)
+        (answer,) = await self._qga.burst([Request("guest-exec", program)])
         self._pid = self._tree.leader_pid = answer.value(StartedProgram).pid
         self._started_s = asyncio.get_running_loop().time()
         return self._pid

@@ -83,13 +83,14 @@ class QgaProtocol:
         channel = self._channel_to(guest)
         try:
             async with asyncio.timeout(self._settings.timeout_s), self._turn:
+                await self.disconnect()  # two may connect at once, and an agent has one client
                 await channel.open()
+                self._channel = channel
         except BaseException as error:
             await channel.close()
             if isinstance(error, TimeoutError):
                 raise await self._silence("no answer to a sync") from None
             raise
-        self._channel = channel
 
     async def disconnect(self) -> None:
         channel, self._channel = self._channel, None
@@ -139,9 +140,14 @@ class QgaProtocol:
         timeout_s = self._settings.timeout_s
         try:
             async with asyncio.timeout(timeout_s), self._turn:
-                if self._channel is None:
+                channel = self._channel
+                if channel is None:
                     raise self._error(ConnectionEnded, "not connected")
-                return await self._channel.exchange(requests, timeout_s)
+                try:
+                    return await channel.exchange(requests, timeout_s)
+                finally:
+                    if self._channel is not channel:  # somebody disconnected while it was being made anew
+                        await channel.close()
         except TimeoutError:
             raise await self._silence(f"no answer to {requests[0].command}") from None
 
