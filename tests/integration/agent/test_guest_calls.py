@@ -1,12 +1,17 @@
 """Calls to a guest's QEMU, against a real one; and what is said of guests that are not there."""
 
 import asyncio
+import signal
 import socket
 from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
+from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
+from quarterdeck.machines.qmp import QmpProtocolBuilder
+from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent, QemuProcess
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.integration.agent.guests import GUEST, executor_settings, hypervisor
@@ -151,3 +156,33 @@ async def test_agent_that_never_answers_fails_the_command_in_time(tmp_path: Path
 
 def _announced(link: Conversation) -> list[list[str]]:
     return [list(report.guests) for report in link.reports if isinstance(report, pb.GuestList)]
+
+
+async def test_guest_that_is_paused_midway_is_waited_for(
+    bare_machine: QemuProcess, guest_agent_process: HostGuestAgent, tmp_path: Path
+) -> None:
+    """S2-25F: far longer than an answer may take; nothing of the output is lost, and the end is the command's own."""
+    sockets = guest_agent_process.socket_path.parent
+    gate = tmp_path / "gate"
+    monitor = QmpProtocolBuilder().build()
+    second = UnixEndpoint(str(bare_machine.second_qmp_path))
+    await monitor.connect(Guest(name=GUEST, endpoints={ProtocolType.QMP: second}))
+    await monitor.execute_command("cont")
+    async with hypervisor(executor_settings(tmp_path, sockets, "qmp", "qga", timeout_s=0.3)) as link:
+        key = await link.shell(
+            f"seq 1000; while ! test -e {gate}; do sleep 0.02; done; seq 1000", guest=GUEST
+        )
+        await link.until(lambda: link.stdout(key).endswith(b"\n1000\n"))
+
+        with structlog.testing.capture_logs() as logs:
+            await monitor.execute_command("stop")
+            guest_agent_process.child.send_signal(signal.SIGSTOP)
+            gate.touch()
+            await eventually(lambda: sum(entry["event"] == "guests.paused" for entry in logs) > 0)
+            await monitor.execute_command("cont")
+            guest_agent_process.child.send_signal(signal.SIGCONT)
+        result = await link.result(key)
+    await monitor.disconnect()
+
+    assert (result.end, result.exit_code) == (pb.SUCCEEDED, 0)
+    assert link.stdout(key) == 2 * b"".join(b"%d\n" % number for number in range(1, 1001))

@@ -6,7 +6,11 @@ that breaks the road is given a few seconds, since an agent in the guest, or its
 
 from typing import Final
 
+import structlog
+
 from quarterdeck.machines.errors import GuestPaused, MachineError, NotSupported, Refused
+
+log = structlog.get_logger()
 
 _AWAY_S: Final = 5.0
 _PAUSED_LOOK_S: Final = 0.5
@@ -26,6 +30,7 @@ class Absence:
     def seen(self, error: MachineError, now_s: float) -> float:
         """Seconds to wait before the next try. Raises `error` when there is none."""
         if isinstance(error, GuestPaused):
+            log.debug("guests.paused", guest=error.guest)
             self._gives_up_at_s = None
             return _PAUSED_LOOK_S
         if isinstance(error, Refused | NotSupported):

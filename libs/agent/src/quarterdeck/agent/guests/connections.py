@@ -126,9 +126,10 @@ class Connections:
 
     async def close(self) -> None:
         """All of them."""
-        for key in list(self._shared):
-            self._close_idle(key)
-        await asyncio.gather(*self._closing)
+        for of_qga in (True, False):  # whoever leaves a guest's agent asks QMP once more
+            for key in [key for key in self._shared if (key[1] is ProtocolType.QGA) is of_qga]:
+                self._close_idle(key)
+            await asyncio.gather(*self._closing)
 
     async def _check_running(self, guest: Guest) -> None:
         """Raises NotReached: a paused guest would let us wait in vain for its agent's first word."""
