@@ -14,6 +14,7 @@ import structlog
 from quarterdeck.contracts import codec, events
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.states import BATCH_TERMINAL, RANK, TERMINAL, CommandState
+from quarterdeck.core.store.births import spec_fields
 from quarterdeck.core.store.restoring import (
     BatchBirth,
     BatchStory,
@@ -24,7 +25,6 @@ from quarterdeck.core.store.restoring import (
 )
 from quarterdeck.core.store.scripts import OF_ONE_ATTEMPT, Lifetimes
 from quarterdeck.core.store.shapes import Idempotency
-from quarterdeck.core.store.writes import spec_fields
 
 log = structlog.get_logger()
 

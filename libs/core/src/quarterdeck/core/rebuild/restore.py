@@ -18,8 +18,8 @@ from quarterdeck.core.bus import StoredMessage
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.rebuild.fold import Event, Folding, Window, read_event
 from quarterdeck.core.store import Store
+from quarterdeck.core.store.births import spec_fields
 from quarterdeck.core.store.restoring import BatchStory, CommandStory
-from quarterdeck.core.store.writes import spec_fields
 
 log = structlog.get_logger()
 

@@ -1,5 +1,6 @@
 """Command state in Redis: one script per transition, with its event in the same act. The only importer of `redis`."""
 
+from quarterdeck.core.store.births import deliver_by
 from quarterdeck.core.store.scripts import Lifetimes
 from quarterdeck.core.store.sessions import Enqueued, NewRound, SessionView, Standing
 from quarterdeck.core.store.shapes import (
@@ -20,7 +21,6 @@ from quarterdeck.core.store.shapes import (
 )
 from quarterdeck.core.store.store import Store, StoreSettings
 from quarterdeck.core.store.views import BatchView, CommandView, Cursor, Page, StreamView
-from quarterdeck.core.store.writes import deliver_by
 
 __all__ = [
     "Amendment",

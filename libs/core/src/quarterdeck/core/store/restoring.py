@@ -19,8 +19,8 @@ import msgspec
 from quarterdeck.contracts.ids import shard_of
 from quarterdeck.core.store import keys
 from quarterdeck.core.store.connection import ScriptRunner
+from quarterdeck.core.store.script_answers import written
 from quarterdeck.core.store.shapes import OutboxEntry, RawEntry
-from quarterdeck.core.store.writes import written
 
 _SCAN_COUNT: Final = 2_000
 _KEPT_BY_WIPE: Final = ("lease",)

@@ -13,9 +13,10 @@ from quarterdeck.contracts import codec
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.ids import shard_of
 from quarterdeck.core.store import keys
+from quarterdeck.core.store.births import spec_fields
 from quarterdeck.core.store.connection import ScriptRunner
+from quarterdeck.core.store.script_answers import written
 from quarterdeck.core.store.shapes import Idempotency, OutboxEntry, RawEntry
-from quarterdeck.core.store.writes import spec_fields, written
 
 _FIELDS: Final = ("tenant", "owner", "created_at_ms", "updated_at_ms")
 

@@ -6,6 +6,8 @@ import msgspec
 
 from quarterdeck.contracts.ids import new_id
 from quarterdeck.core.store import keys
+from quarterdeck.core.store.attention import Attention
+from quarterdeck.core.store.births import Births
 from quarterdeck.core.store.connection import ScriptRunner
 from quarterdeck.core.store.forgetting import Forgetting
 from quarterdeck.core.store.reads import Reads
@@ -22,7 +24,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     lifetimes: Lifetimes = Lifetimes()
 
 
-class Store(Reads, Writes, Sessions, Restoring):
+class Store(Reads, Births, Writes, Attention, Sessions, Restoring):
     """Every method raises Unavailable while Redis is away or a shard has no incarnation."""
 
     def __init__(self, settings: StoreSettings) -> None:
