@@ -130,6 +130,27 @@ async def test_a_queued_command_waits_for_its_agent(plane: Plane) -> None:
     assert gateway.ordered == [command_id]
 
 
+async def test_a_queued_command_that_a_gateway_could_not_deliver_waits_on(plane: Plane) -> None:
+    """S4-38F: a link that ends with orders unwritten is no end of the time to queue for."""
+    gateway = await plane.gateway("gw1", "a1")
+    spec = CommandSpec(command_type="shell", payload=b"{}", queue_for_ms=60_000)
+    command_id = await plane.post("a1", spec)
+    await eventually(lambda: gateway.ordered == [command_id])
+    handover = gateway.orders[0].handover
+    await plane.report(Returned(command_id=command_id, attempt=1, agent_id="a1", at_ms=1, handover=handover))
+    await plane.link("gw1", "a1", ended_ms_ago=60_000)
+    await plane.handled(streams.REPORTS)
+
+    await plane.look_now(command_id)
+    without_link = await plane.view(command_id)
+    await plane.link("gw1", "a1")
+    await plane.look_now(command_id)
+
+    assert without_link.state is S.SENT
+    assert gateway.ordered == [command_id, command_id]
+    assert [order.attempt for orders in gateway.orders for order in orders.orders] == [1, 1]
+
+
 async def test_a_redelivered_chunk_hands_the_same_attempt_over_again(plane: Plane) -> None:
     """I2: the second delivery makes no second attempt."""
     gateway = await plane.gateway("gw1", "a1")

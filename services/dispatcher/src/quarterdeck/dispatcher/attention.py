@@ -33,6 +33,7 @@ from quarterdeck.dispatcher.handlers import (
     decide_again,
     envelope_of_due,
     link_fields,
+    may_queue,
     move_of,
     new_handover,
     sought,
@@ -167,13 +168,14 @@ class Attention:
     async def _send_again(self, due: list[Due], specs: dict[str, CommandSpec]) -> None:
         """Sent, but not acknowledged: the same attempt goes to the agent's link of now.
 
-        Without a link, only a command that a gateway proved not to have delivered is unreachable; for any other the
-        agent may know more, and only its deadline ends the wait.
+        Without a link, only a command that a gateway proved not to have delivered is unreachable, when it may not queue
+        for its agent; for any other the agent may know more, and only its deadline ends the wait.
         """
         now_ms, name = self._clock.now_ms(), new_handover()
         steps: list[HandOver] = []
         handovers: dict[str, tuple[Envelope, Handover]] = {}
         lost: list[Move] = []
+        queued: list[str] = []
         resting: list[str] = []
         for one in due:
             link = self._find(one.tenant, one.agent_id)
@@ -190,12 +192,15 @@ class Attention:
                 handover = Handover(one.command_id, one.agent_id, one.guest, one.attempt, link)
                 envelope = envelope_of_due(one, specs[one.command_id], one.deliver_by_ms)
                 handovers[one.command_id] = (envelope, handover)
+            elif isinstance(link, Gone) and one.returned and may_queue(one, specs[one.command_id], now_ms):
+                queued.append(one.command_id)
             elif isinstance(link, Gone) and one.returned:
                 fields = unreachable_fields(one.agent_id, now_ms)
                 lost.append(Move(one.command_id, one.attempt, CommandState.UNREACHABLE, now_ms, fields))
             else:
                 resting.append(one.command_id)
         await self._look_again(resting, 1_000)
+        await self._look_again(queued, SETTLE_MS)
         if lost:
             written = await self._store.apply(lost)
             count_ends(written.outcomes, now_ms)

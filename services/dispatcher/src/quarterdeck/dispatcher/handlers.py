@@ -98,6 +98,16 @@ def decide_again(
     return sent_late(decision, spec, now_ms) if one.state is CommandState.WAITING else decision
 
 
+def may_queue(one: Due, spec: CommandSpec, now_ms: int) -> bool:
+    """Whether a command that no gateway could deliver may still wait for its agent, as it was ordered to.
+
+    One that is for whoever can do it has no agent to wait for: it goes to another one.
+    """
+    if spec.queue_for_ms is None or one.session_id is not None:
+        return False
+    return now_ms < min(one.created_at_ms + spec.queue_for_ms, one.deliver_by_ms)
+
+
 def sought(agent_id: str, spec: CommandSpec) -> str:
     """The name to find a link by: the agent's, or that of all who can do it when the command names none."""
     return whoever_can(spec.command_type) if agent_id == ANY_AGENT else agent_id
