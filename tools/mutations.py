@@ -322,6 +322,28 @@ MUTATIONS: Final = (
         ("tests/integration/machines/test_virtio_serial.py",),
     ),
     Mutation(
+        "a guest's agent is believed to answer whoever asked last",
+        (
+            Edit(
+                f"{_MACHINES}/qga/socket_channel.py",
+                "while (reply := await self._next_reply()).id != request_id:",
+                "while (reply := await self._next_reply()).id is None:",
+            ),
+        ),
+        ("tests/integration/machines/test_qga_bad_agents.py",),
+    ),
+    Mutation(
+        "a command in a guest is called gone when it was told to go",
+        (
+            Edit(
+                f"{_MACHINES}/qga/process_tree.py",
+                "if await self._gone_by(clock() + grace_s):",
+                "if grace_s >= 0:",
+            ),
+        ),
+        ("tests/integration/machines/test_qga_stopping.py",),
+    ),
+    Mutation(
         "the entities of a guest's XML are expanded",
         (
             Edit(

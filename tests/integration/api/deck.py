@@ -2,9 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,7 +21,7 @@ from quarterdeck.contracts.streams import COMMANDS
 from quarterdeck.core.bus import Bus, Outgoing, StoredMessage, ensure_streams
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.outbox import Relay
-from quarterdeck.core.registry import Registry
+from quarterdeck.core.registry import Registry, Table
 from quarterdeck.core.registry.keys import agent_key, api_token_key, gateway_key, link_key
 from quarterdeck.core.runtime import Health, Service, ServiceContext, TaskSet
 from quarterdeck.core.settings import CoreSettings
@@ -32,6 +32,8 @@ from quarterdeck.web.tokens import token_hash
 TENANT = "default"
 TOKEN = "qd_test-token"
 GATEWAY = "gw1"
+
+T = TypeVar("T")
 
 _queued = codec.Decoder[QueuedMessage](QueuedMessage)
 
@@ -55,27 +57,45 @@ class Deck:
 
     async def agent(self, *agent_ids: str, linked: bool = True, **members: Any) -> None:
         """Enrolled agents; with `linked`, each has a live link to GATEWAY."""
-        await self.registry.agents.put_many(
-            [
-                (
-                    agent_key(TENANT, agent_id),
-                    AgentRecord(
-                        tenant=TENANT, agent_id=agent_id, public_key=b"k", name=f"host {agent_id}", **members
-                    ),
-                )
-                for agent_id in agent_ids
-            ]
-        )
+        records = [
+            (
+                agent_key(TENANT, agent_id),
+                AgentRecord(
+                    tenant=TENANT, agent_id=agent_id, public_key=b"k", name=f"host {agent_id}", **members
+                ),
+            )
+            for agent_id in agent_ids
+        ]
+        await self._heard(lambda of: of.agents, records, await self.registry.agents.put_many(records))
         if linked:
             await self.lease()
-            await self.registry.links.put_many([self._link(agent_id, None) for agent_id in agent_ids])
+            await self._put_links([self._link(agent_id, None) for agent_id in agent_ids])
 
     async def lease(self) -> None:
         lease = GatewayLease(gateway_id=GATEWAY, carrier=Carrier.GRPC, renewed_at_ms=self.clock.now_ms())
-        await self.registry.gateways.put(gateway_key(GATEWAY), lease)
+        leases = [(gateway_key(GATEWAY), lease)]
+        await self._heard(lambda of: of.gateways, leases, await self.registry.gateways.put_many(leases))
 
     async def unlink(self, agent_id: str, *, ms_ago: int) -> None:
-        await self.registry.links.put_many([self._link(agent_id, self.clock.now_ms() - ms_ago)])
+        await self._put_links([self._link(agent_id, self.clock.now_ms() - ms_ago)])
+
+    async def _put_links(self, links: list[tuple[str, LinkRecord]]) -> None:
+        await self._heard(lambda of: of.links, links, await self.registry.links.put_many(links))
+
+    async def _heard(
+        self, table: Callable[[Registry], Table[T]], items: Sequence[tuple[str, T]], revisions: Sequence[int]
+    ) -> None:
+        """Every replica knows what was written: each follows the registry in its own time."""
+
+        def all_heard() -> bool:
+            copies = [table(ctx.registry).current for ctx in self.contexts]
+            return all(
+                key in copy and copy[key].revision >= revision
+                for copy in copies
+                for (key, _), revision in zip(items, revisions, strict=True)
+            )
+
+        await eventually(all_heard)
 
     def _link(self, agent_id: str, ended_at_ms: int | None) -> tuple[str, LinkRecord]:
         record = LinkRecord(
@@ -210,4 +230,7 @@ async def running_api(deck: Deck, settings: ApiSettings) -> AsyncIterator[httpx.
         url = f"http://127.0.0.1:{settings.port_file.read_text().strip()}"
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
-            yield client
+            try:
+                yield client
+            finally:
+                deck.contexts.remove(ctx)

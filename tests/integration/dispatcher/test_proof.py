@@ -124,7 +124,7 @@ async def test_an_agent_may_start_until_the_order_expires_and_is_awaited_for_all
     spec = CommandSpec(command_type="shell", payload=b"{}", timeout_ms=60_000, grace_ms=5_000)
 
     command_id = await plane.post("a1", spec)
-    await plane.until(command_id, S.SENT)
+    await eventually(lambda: gateway.ordered == [command_id])
     await plane.report(Accepted(command_id=command_id, attempt=1, agent_id="a1", at_ms=4))
     accepted = await plane.until(command_id, S.ACCEPTED)
     await plane.report(Started(command_id=command_id, attempt=1, agent_id="a1", at_ms=5))
@@ -150,7 +150,8 @@ async def test_a_timeout_that_runs_from_creation_is_not_given_up_while_the_agent
     )
 
     command_id = await plane.post("a1", spec)
-    sent = await plane.until(command_id, S.SENT)
+    await eventually(lambda: gateway.ordered == [command_id])
+    sent = await plane.view(command_id)
 
     assert gateway.orders[0].expires_ms == sent.created_at_ms + 60_000
     assert sent.deadline_at_ms > sent.created_at_ms + 60_000 + 5_000

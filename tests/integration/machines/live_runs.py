@@ -1,9 +1,14 @@
 """Live commands, followed to their end as an agent does it."""
 
 import asyncio
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from quarterdeck.contracts.ids import new_id
 from quarterdeck.machines.qga import GuestExecStatus, LiveExec, LiveExecSpec, Scratch
+
+MARKER: Final = f"{new_id()}.1"
+"""Unique on the host, as in production: other workers run commands here at the same time."""
+OTHER_MARKER: Final = f"{new_id()}.1"
 
 
 class Finished(NamedTuple):
@@ -39,5 +44,5 @@ async def finished(scratch: Scratch, spec: LiveExecSpec) -> Finished:
         await run.remove()
 
 
-def shell(command: str, *, marker: str = "c1.1") -> LiveExecSpec:
+def shell(command: str, *, marker: str = MARKER) -> LiveExecSpec:
     return LiveExecSpec(marker=marker, argv=("/bin/sh", "-c", command))

@@ -7,6 +7,7 @@ from quarterdeck.machines.errors import TimedOut
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocolBuilder, Scratch
 from quarterdeck.testing.machines import HostGuestAgent
+from tests.integration.machines.live_runs import MARKER
 
 
 async def test_a_lost_answer_costs_no_byte(guest_agent_process: HostGuestAgent) -> None:
@@ -16,7 +17,7 @@ async def test_a_lost_answer_costs_no_byte(guest_agent_process: HostGuestAgent) 
     qga = QgaProtocolBuilder().with_timeout(0.5).build()
     await qga.connect(guest)
     program = "i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); echo $i; done; sleep 600"
-    live = LiveExec(Scratch(qga), LiveExecSpec(marker="lost.1", argv=("/bin/sh", "-c", program)))
+    live = LiveExec(Scratch(qga), LiveExecSpec(marker=MARKER, argv=("/bin/sh", "-c", program)))
     await live.start()
     taken, timeouts = b"", 0
 

@@ -24,7 +24,7 @@ from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent
 from tests.integration.machines.agent_peer import AgentConnection, agent
 from tests.integration.machines.examples import python_examples, run
-from tests.integration.machines.live_runs import finished, followed, shell
+from tests.integration.machines.live_runs import MARKER, OTHER_MARKER, finished, followed, shell
 
 PATIENT = QgaProtocolBuilder().with_timeout(60).with_polling(ceiling_s=0.05)
 OUTPUT_BYTES = 40_000_000
@@ -91,7 +91,9 @@ async def test_long_output_is_whole_on_both_streams(scratch: Scratch, tmp_path: 
 async def test_command_is_the_leader_of_its_own_session(scratch: Scratch) -> None:
     """S2-15. Its pid is the one that the agent told, for shell text and for programs."""
     tell = "read -r pid _ _ _ group session _ </proc/self/stat; echo $pid $group $session"
-    program = LiveExecSpec(marker="c2.1", argv=("/usr/bin/env", "cut", "-d ", "-f1,5,6", "/proc/self/stat"))
+    program = LiveExecSpec(
+        marker=OTHER_MARKER, argv=("/usr/bin/env", "cut", "-d ", "-f1,5,6", "/proc/self/stat")
+    )
 
     text_run = await finished(scratch, shell(tell))
     program_run = await finished(scratch, program)
@@ -103,7 +105,7 @@ async def test_command_is_the_leader_of_its_own_session(scratch: Scratch) -> Non
 async def test_command_finds_its_environment_directory_and_input(scratch: Scratch, tmp_path: Path) -> None:
     """S2-13. On top of what the agent's own programs find; nothing goes through a shell."""
     spec = LiveExecSpec(
-        marker="c1.7",
+        marker=MARKER,
         argv=(
             "/bin/sh",
             "-c",
@@ -116,13 +118,13 @@ async def test_command_finds_its_environment_directory_and_input(scratch: Scratc
 
     run = await finished(scratch, spec)
 
-    assert run.stdout.startswith(f"{tmp_path}|'$(id)' ü\n\"|c1.7|path|0|".encode())
+    assert run.stdout.startswith(f"{tmp_path}|'$(id)' ü\n\"|{MARKER}|path|0|".encode())
     assert run.stdout.endswith(b"\x00\xff" * 100_000)
 
 
 async def test_arguments_reach_a_program_as_they_are(scratch: Scratch) -> None:
     """S2-13."""
-    spec = LiveExecSpec(marker="c1.1", argv=("printf", "%s|", "a b", "", "$HOME", "'\"\\", "-n", "ü"))
+    spec = LiveExecSpec(marker=MARKER, argv=("printf", "%s|", "a b", "", "$HOME", "'\"\\", "-n", "ü"))
 
     assert (await finished(scratch, spec)).text == "a b||$HOME|'\"\\|-n|ü|"
 
@@ -130,9 +132,9 @@ async def test_arguments_reach_a_program_as_they_are(scratch: Scratch) -> None:
 @pytest.mark.parametrize(
     ("spec", "exit_code", "message"),
     [
-        (LiveExecSpec(marker="c1.1", argv=("/no/such/program",)), 127, "/no/such/program"),
-        (LiveExecSpec(marker="c1.1", argv=("/etc/passwd",)), 126, "/etc/passwd"),
-        (LiveExecSpec(marker="c1.1", argv=("true",), working_directory="/no/such"), 126, "/no/such"),
+        (LiveExecSpec(marker=MARKER, argv=("/no/such/program",)), 127, "/no/such/program"),
+        (LiveExecSpec(marker=MARKER, argv=("/etc/passwd",)), 126, "/etc/passwd"),
+        (LiveExecSpec(marker=MARKER, argv=("true",), working_directory="/no/such"), 126, "/no/such"),
         (shell("exit 42"), 42, ""),
     ],
 )
@@ -169,14 +171,14 @@ async def test_script_is_run_by_the_interpreter_that_it_names(
     scratch: Scratch, script: str, expected: str
 ) -> None:
     """S2-15."""
-    run = await finished(scratch, LiveExecSpec(marker="c1.1", script=script))
+    run = await finished(scratch, LiveExecSpec(marker=MARKER, script=script))
 
     assert (run.text, run.stderr, run.end.exit_code) == (expected, b"", 0)
 
 
 async def test_many_commands_at_once_keep_their_output_apart(scratch: Scratch) -> None:
     """S2-24F."""
-    specs = [shell(f"echo {number}; echo {-number} >&2", marker=f"c{number}.1") for number in range(20)]
+    specs = [shell(f"echo {number}; echo {-number} >&2", marker=f"{number}.{MARKER}") for number in range(20)]
 
     runs = await asyncio.gather(*(finished(scratch, spec) for spec in specs))
 
@@ -187,7 +189,7 @@ async def test_many_commands_at_once_keep_their_output_apart(scratch: Scratch) -
 
 async def test_output_is_nobody_elses_and_nothing_of_it_is_left(scratch: Scratch, tmp_path: Path) -> None:
     """S2-25F."""
-    run = LiveExec(scratch, LiveExecSpec(marker="../c1.1", script="cat /dev/zero | head -c 10"))
+    run = LiveExec(scratch, LiveExecSpec(marker=f"../{MARKER}", script="cat /dev/zero | head -c 10"))
     await run.start()
     (directory,) = tmp_path.iterdir()
     assert (directory.stat().st_mode & 0o777, len(left_in(tmp_path))) == (0o700, 3)
@@ -233,7 +235,7 @@ async def test_guest_without_room_for_output_still_runs_commands(qga: QgaProtoco
     stdout, _, end = await followed(run)
 
     assert run.ability is Ability.SHELL_ONLY
-    assert (stdout, end.exit_code, end.out_truncated) == (b"c1.1\n", 0, False)
+    assert (stdout, end.exit_code, end.out_truncated) == (f"{MARKER}\n".encode(), 0, False)
     await run.remove()
     await scratch.remove()
 
@@ -270,7 +272,7 @@ async def test_command_of_an_agent_that_was_started_anew_is_unknown(
         await run.step()
     with pytest.raises(Refused):
         await run.step()
-    assert (await finished(scratch, shell("echo next", marker="c2.1"))).text == "next\n"
+    assert (await finished(scratch, shell("echo next", marker=OTHER_MARKER))).text == "next\n"
 
 
 async def test_stream_without_room_is_left_where_it_is(scratch: Scratch) -> None:
@@ -309,7 +311,7 @@ async def test_live_command_as_in_the_readme(host_guest_agent: Path) -> None:
 async def test_guest_without_a_shell_runs_programs(qga: QgaProtocol, tmp_path: Path) -> None:
     """S2-15. Output comes with the end."""
     scratch = Scratch(qga, parent=str(tmp_path), shell="/no/such/shell")
-    run = LiveExec(scratch, LiveExecSpec(marker="c1.1", argv=("/bin/cat",), input_content=b"fed"))
+    run = LiveExec(scratch, LiveExecSpec(marker=MARKER, argv=("/bin/cat",), input_content=b"fed"))
 
     await run.start()
     stdout, stderr, end = await followed(run)
@@ -321,9 +323,9 @@ async def test_guest_without_a_shell_runs_programs(qga: QgaProtocol, tmp_path: P
             await asked
     await run.remove()
     for spec in (
-        LiveExecSpec(marker="c1.1", script="echo hi"),
-        LiveExecSpec(marker="c1.1", argv=("x",), working_directory="/"),
-        LiveExecSpec(marker="c1.1", argv=("x",), environment={"A": "1"}),
+        LiveExecSpec(marker=MARKER, script="echo hi"),
+        LiveExecSpec(marker=MARKER, argv=("x",), working_directory="/"),
+        LiveExecSpec(marker=MARKER, argv=("x",), environment={"A": "1"}),
     ):
         with pytest.raises(NotSupported):
             await LiveExec(scratch, spec).start()
@@ -352,7 +354,7 @@ async def test_agent_that_opens_no_files_still_runs_everything(
         run = LiveExec(
             scratch,
             LiveExecSpec(
-                marker="c1.1",
+                marker=MARKER,
                 script="pwd; echo $A $QUARTERDECK_COMMAND; head -c 17000000 /dev/zero >&2; exit 3",
                 environment={"A": "1"},
                 working_directory=str(tmp_path),
@@ -363,10 +365,14 @@ async def test_agent_that_opens_no_files_still_runs_everything(
         stdout, stderr, end = await followed(run)
 
         assert run.ability is Ability.SHELL_ONLY
-        assert (stdout, len(stderr), end.exit_code) == (f"{tmp_path}\n1 c1.1\n".encode(), 16 * 1024 * 1024, 3)
+        assert (stdout, len(stderr), end.exit_code) == (
+            f"{tmp_path}\n1 {MARKER}\n".encode(),
+            16 * 1024 * 1024,
+            3,
+        )
         assert (end.out_truncated, end.err_truncated) == (False, True)
         assert await run.survivors() == []
         with pytest.raises(NotSupported):
-            await LiveExec(scratch, LiveExecSpec(marker="c2.1", script="#!/usr/bin/python3\n")).start()
+            await LiveExec(scratch, LiveExecSpec(marker=OTHER_MARKER, script="#!/usr/bin/python3\n")).start()
         await protocol.disconnect()
     await real.disconnect()

@@ -12,6 +12,7 @@ import pytest
 from quarterdeck.machines.errors import ProtocolViolation, Refused, TimedOut
 from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocolBuilder, Request, Scratch
 from tests.integration.machines.agent_peer import AgentConnection, agent
+from tests.integration.machines.live_runs import MARKER
 
 PATIENT = QgaProtocolBuilder().with_timeout(60)
 HASTY = QgaProtocolBuilder().with_timeout(0.5)
@@ -42,7 +43,7 @@ async def test_end_that_was_told_too_late_is_not_lost(socket_dir: Path) -> None:
     async with agent(socket_dir, script) as peer:
         protocol = HASTY.build()
         await protocol.connect(peer.guest)
-        run = LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",)))
+        run = LiveExec(Scratch(protocol), LiveExecSpec(marker=MARKER, argv=("x",)))
         await run.start()
         await run.step()
         with pytest.raises(TimedOut):
@@ -73,7 +74,7 @@ async def test_live_output_that_is_no_base64_is_a_violation(socket_dir: Path) ->
     async with agent(socket_dir, script) as peer:
         protocol = PATIENT.build()
         await protocol.connect(peer.guest)
-        run = LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",)))
+        run = LiveExec(Scratch(protocol), LiveExecSpec(marker=MARKER, argv=("x",)))
 
         with pytest.raises(ProtocolViolation):
             await run.start()
@@ -94,7 +95,7 @@ async def test_agent_whose_administrator_forbids_programs_says_so(socket_dir: Pa
         await protocol.connect(peer.guest)
 
         with pytest.raises(Refused, match="disabled"):
-            await LiveExec(Scratch(protocol), LiveExecSpec(marker="c1.1", argv=("x",))).start()
+            await LiveExec(Scratch(protocol), LiveExecSpec(marker=MARKER, argv=("x",))).start()
 
         await protocol.disconnect()
 
@@ -166,7 +167,7 @@ async def test_script_that_could_not_be_written_does_not_run(socket_dir: Path) -
         protocol = PATIENT.build()
         await protocol.connect(peer.guest)
         scratch = Scratch(protocol)
-        run = LiveExec(scratch, LiveExecSpec(marker="c1.1", script="rm -rf $HOME/tmp/old"))
+        run = LiveExec(scratch, LiveExecSpec(marker=MARKER, script="rm -rf $HOME/tmp/old"))
 
         with pytest.raises(Refused, match="No space left"):
             await run.start()

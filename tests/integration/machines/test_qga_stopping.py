@@ -14,7 +14,7 @@ from quarterdeck.machines.errors import NotSupported
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocol, QgaProtocolBuilder, Scratch
 from quarterdeck.testing.eventually import eventually
-from tests.integration.machines.live_runs import finished, followed, shell
+from tests.integration.machines.live_runs import MARKER, finished, followed, shell
 
 SHELLS = ["/bin/sh", "/bin/bash", "busybox"]
 """What a guest may have for a shell; each has its own `kill`, `read` and `exec`."""
@@ -78,7 +78,7 @@ async def test_everything_that_a_command_started_is_gone(
     deaf = "trap '' TERM; while :; do sleep 0.05; done"
     command = f'setsid {any_shell} -c "{deaf}" & (sleep 1000 &); env -i sleep 1000 & {deaf}'
     scratch = Scratch(qga, parent=str(tmp_path), shell=any_shell)
-    run = await started(scratch, LiveExecSpec(marker="c1.1", argv=(any_shell, "-c", command)), processes=4)
+    run = await started(scratch, LiveExecSpec(marker=MARKER, argv=(any_shell, "-c", command)), processes=4)
     pids = await run.survivors()
 
     assert await run.stop(grace_s=0.05)
@@ -123,8 +123,8 @@ async def test_command_whose_start_was_never_confirmed_can_be_stopped(scratch: S
 
 async def test_other_commands_are_left_alone(scratch: Scratch) -> None:
     """S2-25F. A marker that begins like another one is another one."""
-    other = await started(scratch, shell("exec sleep 1000", marker="c1.11"), processes=1)
-    run = await started(scratch, shell("exec sleep 1000", marker="c1.1"), processes=1)
+    other = await started(scratch, shell("exec sleep 1000", marker=f"{MARKER}1"), processes=1)
+    run = await started(scratch, shell("exec sleep 1000", marker=MARKER), processes=1)
 
     assert await run.stop(grace_s=60)
 
@@ -193,7 +193,7 @@ async def test_guest_without_setsid_is_stopped_all_the_same(qga: QgaProtocol, tm
     poor_shell.chmod(0o755)
     scratch = Scratch(qga, parent=str(tmp_path), shell=str(poor_shell))
     run = await started(
-        scratch, LiveExecSpec(marker="c1.1", argv=("/bin/sh", "-c", "sleep 1000 & wait")), processes=2
+        scratch, LiveExecSpec(marker=MARKER, argv=("/bin/sh", "-c", "sleep 1000 & wait")), processes=2
     )
 
     assert len({os.getpgid(pid) for pid in await run.survivors()} - set(await run.survivors())) == 1
@@ -213,14 +213,14 @@ async def test_guest_that_does_not_tell_its_processes_runs_commands_without_a_pr
     poor_shell.chmod(0o755)
     scratch = Scratch(qga, parent=str(tmp_path), shell=str(poor_shell))
     run = LiveExec(
-        scratch, LiveExecSpec(marker="c1.1", argv=("/bin/sh", "-c", "echo $PATH $QUARTERDECK_COMMAND"))
+        scratch, LiveExecSpec(marker=MARKER, argv=("/bin/sh", "-c", "echo $PATH $QUARTERDECK_COMMAND"))
     )
 
     await run.start()
     stdout, _, _ = await followed(run)
 
     assert stdout.startswith(b"/")
-    assert stdout.endswith(b" c1.1\n")
+    assert stdout.endswith(f" {MARKER}\n".encode())
     with pytest.raises(NotSupported):
         await run.stop(grace_s=0)
     await run.remove()
@@ -247,7 +247,7 @@ async def test_shells_agree_about_a_command(
 ) -> None:
     """S2-15."""
     scratch = Scratch(qga, parent=str(tmp_path), shell=any_shell)
-    run = await finished(scratch, LiveExecSpec(marker="c1.1", argv=(any_shell, "-c", command)))
+    run = await finished(scratch, LiveExecSpec(marker=MARKER, argv=(any_shell, "-c", command)))
 
     expected = {"cd / && pwd": ("/\n", 0), "set -e; true": ("", 0), "echo $0 $#; exit 3": ("sh 0\n", 3)}
     assert (run.text, run.end.exit_code) == expected[command]
