@@ -9,6 +9,7 @@ ones, thirty times as hard.
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ import structlog
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.effort import EVERYDAY_EXAMPLES
+
+# Before anybody imports gRPC: tests start programs, and its fork handlers abort a child now and then before its exec.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _TESTS = Path(__file__).parent
 _WHOLE_SYSTEMS = ("e2e", "chaos")

@@ -21,5 +21,6 @@ def test_an_agent_of_another_protocol_is_registered_with_its_secret_and_revoked(
     assert "mac" in bad.said
     for agent_id in ("vps-900", "flow-1"):
         qd("agents", "revoke", agent_id)
+    assert "vps-900" not in qd("run", "--all", "echo hello").text, "a revoked agent is nobody's target"
     again = qd("agents", "revoke", "nobody", expect=1)
     assert "no such agent" in again.said

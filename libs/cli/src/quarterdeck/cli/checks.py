@@ -87,7 +87,7 @@ async def _clock(api: Api) -> Finding:
 
 async def _token(api: Api) -> tuple[list[Agent] | None, Finding]:
     try:
-        agents = await api.agents()
+        agents = await api.enrolled_agents()
     except ApiProblem as problem:
         remedy = "set QD_TOKEN; `qd up` prints one" if problem.status == HTTPStatus.UNAUTHORIZED else ""
         return None, Finding(Verdict.BROKEN, "token", problem.message, remedy)

@@ -88,6 +88,10 @@ class Api(Rest):
         params = {} if connected is None else {"connected": str(connected).lower()}
         return (await self.get("/api/agents", models.AgentPage, params)).agents
 
+    async def enrolled_agents(self) -> list[models.Agent]:
+        """Those that commands can go to: without the revoked ones."""
+        return [agent for agent in await self.agents() if not agent.revoked]
+
     async def register_agent(
         self, agent_id: str, *, dialect: str, identity: Mapping[str, Any], name: str
     ) -> models.RegisteredAgent:

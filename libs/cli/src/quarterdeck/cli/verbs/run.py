@@ -159,7 +159,7 @@ async def _targets(api: Api, where: Where) -> list[str]:
     selectors = selection.parse_selectors(where.selector)
     if sum((bool(named), bool(selectors), where.all)) != 1:
         raise UsageError("say which machines: -t NAME, -l LABEL=VALUE or --all; one of the three")
-    targets = named or selection.select(await api.agents(), selectors)
+    targets = named or selection.select(await api.enrolled_agents(), selectors)
     if not targets:
         raise UsageError("no machine has these labels" if selectors else "no machine is enrolled yet")
     return selection.limit(targets, where.limit)

@@ -41,7 +41,7 @@ def ls(*, format: Literal["table", "json"] = "table", server: Server = ANY_SERVE
 async def _ls(format_: str, server: Server) -> int:
     connection = server.resolve()
     async with Api(connection.url, connection.token) as api:
-        known = [agent for agent in await api.agents() if not agent.revoked]
+        known = await api.enrolled_agents()
     agents = sorted(known, key=lambda agent: agent.agent_id)
     if format_ == "json":
         targets = [f"{agent.agent_id}/{guest}" for agent in agents for guest in agent.guests]
