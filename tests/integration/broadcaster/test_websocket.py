@@ -200,6 +200,7 @@ async def test_nonsense_is_answered_with_a_typed_error_and_harms_nothing(stage: 
     for message, code, field in _NONSENSE:
         batch_id = await new_batch(stage, 1)
         async with wired(stage, batch_id) as wire:
+            await wire.until("BATCH_TASK_CREATED")  # else it may tell the stop, and no update comes after it
             await wire.connection.send(message)
             error = (await wire.until("ERROR"))[-1]["payload"]
             assert (error["code"], error["field"]) == (code, field), message[:40]
