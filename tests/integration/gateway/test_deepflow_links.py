@@ -153,7 +153,10 @@ async def test_nothing_is_left_of_a_link_however_it_ends(field: Field, ending: s
     for _ in range(3_000):
         await agent.say_heartbeat()
     await eventually(lambda: connected._value.get() == before + 1)
-    command_id = await field.run("wait")
+    with capture_logs() as logged:
+        command_id = await field.run("wait")
+        # An order that no link wrote goes back, and has no end to report.
+        await eventually(lambda: any(line["event"] == "gateway.deepflow_request_written" for line in logged))
 
     if ending == "say_nonsense":
         await agent.say_raw(b"\xff\xff\xff")
