@@ -3,27 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from quarterdeck.agent.executor.outcome import Run
+from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.guests.plans import GuestCall, GuestExecution
 from quarterdeck.agent.handlers import CommandExecutor
-
-
-class GuestRunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run in a guest, and for how long."""
-
-    marker: str
-    """proc_table.marker_of its key; in the environment of all its processes."""
-    plan: GuestExecution
-    working_directory: str
-    """Empty: where the guest's agent runs."""
-    environment: dict[str, str]
-    timeout_s: float | None
-    no_output_timeout_s: float | None
-    grace_s: float
-    """Between SIGTERM and SIGKILL, when a timeout ends it."""
 
 
 class GuestPort(Protocol):
@@ -49,7 +33,7 @@ class GuestPort(Protocol):
         """Why such a command cannot reach this guest; None: it can."""
         ...
 
-    def run(self, spec: GuestRunSpec, output: CommandOutput) -> Run: ...
+    def run(self, plan: GuestExecution, spec: RunSpec, output: CommandOutput) -> Run: ...
 
     def caller(self, call: GuestCall) -> CommandExecutor:
         """Makes this one call, whatever it is given."""

@@ -17,6 +17,7 @@ from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.pipes import Drain, PipeReader
 from quarterdeck.agent.executor.proc_table import MARKER_VARIABLE, ProcTable, read_stat
 from quarterdeck.agent.executor.process import Process, SpawnFailed, SpawnRequest, spawn
+from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.shell import Plan, ScriptFile
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.executor.terminate import ProcessTree, stop_tree
@@ -31,20 +32,6 @@ log = structlog.get_logger()
 
 _LINGER_S: Final = 0.1
 """How long after the child's end output of its own children is still waited for, when they hold the pipe."""
-
-
-class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run and for how long."""
-
-    marker: str
-    """proc_table.marker_of its key; in the environment of all its processes."""
-    plan: Plan
-    working_directory: str
-    environment: dict[str, str]
-    timeout_s: float | None
-    no_output_timeout_s: float | None
-    grace_s: float
-    """Between SIGTERM and SIGKILL, when a timeout ends it."""
 
 
 class ProcessTools(msgspec.Struct, frozen=True):
@@ -63,7 +50,8 @@ class ProcessTools(msgspec.Struct, frozen=True):
 class ProcessRun:
     """Runs once. `stop` may come at any time, also before `execute`."""
 
-    def __init__(self, spec: ProcessSpec, output: CommandOutput, tools: ProcessTools) -> None:
+    def __init__(self, plan: Plan, spec: RunSpec, output: CommandOutput, tools: ProcessTools) -> None:
+        self._plan = plan
         self._spec = spec
         self._output = output
         self._tools = tools
@@ -95,9 +83,9 @@ class ProcessRun:
             return Outcome(end=self._stop_order.end, reason=self._stop_order.reason)
         script: ScriptFile | None = None
         try:
-            if self._spec.plan.script is not None:
-                script = ScriptFile(self._spec.plan.script, self._tools.settings.scratch_dir)
-            process = self._spawn(script.argv if script else self._spec.plan.argv)
+            if self._plan.script is not None:
+                script = ScriptFile(self._plan.script, self._tools.settings.scratch_dir)
+            process = self._spawn(script.argv if script else self._plan.argv)
         except (SpawnFailed, OSError) as error:
             if script is not None:
                 script.remove()

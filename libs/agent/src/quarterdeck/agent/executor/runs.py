@@ -4,13 +4,14 @@ Owns the choice, and the output that a run fills. How each of them runs is in pr
 guests/. Called by commands.py.
 """
 
-from quarterdeck.agent.executor.guest_port import GuestPort, GuestRunSpec
+from quarterdeck.agent.executor.guest_port import GuestPort
 from quarterdeck.agent.executor.handler_run import HandlerRun, HandlerSpec
 from quarterdeck.agent.executor.journal.entries import Entry
 from quarterdeck.agent.executor.orders import WorkOrder
 from quarterdeck.agent.executor.outcome import Run
 from quarterdeck.agent.executor.proc_table import marker_of
-from quarterdeck.agent.executor.process_run import ProcessRun, ProcessSpec, ProcessTools
+from quarterdeck.agent.executor.process_run import ProcessRun, ProcessTools
+from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.shell import Plan
 from quarterdeck.agent.executor.spool import Spools
 from quarterdeck.agent.executor.streams import CommandOutput
@@ -37,9 +38,9 @@ class Runs:
             case GuestCall():
                 return self._call(work, self._need_guests().caller(work.plan))
             case GuestExecution():
-                return self._in_guest(entry, work, work.plan)
+                return self._need_guests().run(work.plan, _spec(work), self._open_output(entry, work))
             case Plan():
-                return self._process(entry, work, work.plan)
+                return ProcessRun(work.plan, _spec(work), self._open_output(entry, work), self._processes)
 
     def _call(self, work: WorkOrder, executor: CommandExecutor) -> Run:
         spec = HandlerSpec(
@@ -52,30 +53,6 @@ class Runs:
         )
         return HandlerRun(spec, executor, self._processes.clock)
 
-    def _process(self, entry: Entry, work: WorkOrder, plan: Plan) -> Run:
-        spec = ProcessSpec(
-            marker=marker_of(work.key),
-            plan=plan,
-            working_directory=work.working_directory,
-            environment=work.environment,
-            timeout_s=work.timeout_s,
-            no_output_timeout_s=work.no_output_timeout_s,
-            grace_s=work.grace_s,
-        )
-        return ProcessRun(spec, self._open_output(entry, work), self._processes)
-
-    def _in_guest(self, entry: Entry, work: WorkOrder, plan: GuestExecution) -> Run:
-        spec = GuestRunSpec(
-            marker=marker_of(work.key),
-            plan=plan,
-            working_directory=work.working_directory,
-            environment=work.environment,
-            timeout_s=work.timeout_s,
-            no_output_timeout_s=work.no_output_timeout_s,
-            grace_s=work.grace_s,
-        )
-        return self._need_guests().run(spec, self._open_output(entry, work))
-
     def _open_output(self, entry: Entry, work: WorkOrder) -> CommandOutput:
         entry.output = self._spools.output(work.key, work.max_output_bytes)
         self._processes.outlet.add(entry.output)
@@ -84,3 +61,14 @@ class Runs:
     def _need_guests(self) -> GuestPort:
         assert self._guests is not None, "orders for guests are refused without any"
         return self._guests
+
+
+def _spec(work: WorkOrder) -> RunSpec:
+    return RunSpec(
+        marker=marker_of(work.key),
+        working_directory=work.working_directory,
+        environment=work.environment,
+        timeout_s=work.timeout_s,
+        no_output_timeout_s=work.no_output_timeout_s,
+        grace_s=work.grace_s,
+    )

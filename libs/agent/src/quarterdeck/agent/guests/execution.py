@@ -11,14 +11,15 @@ from typing import Final
 import msgspec
 import structlog
 
-from quarterdeck.agent.executor.guest_port import GuestRunSpec
 from quarterdeck.agent.executor.outcome import Outcome, RunStarted, StopOrder
 from quarterdeck.agent.executor.outlet import Outlet
+from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.streams import CommandOutput, OutputBuffer
 from quarterdeck.agent.guests.absence import Absence
 from quarterdeck.agent.guests.connections import Connections, NotReached
 from quarterdeck.agent.guests.endings import lost, not_started, of_end, unproven
 from quarterdeck.agent.guests.mishaps import not_reached
+from quarterdeck.agent.guests.plans import GuestExecution
 from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.core.clock import Clock
@@ -51,9 +52,15 @@ class GuestRun:
     """Runs once. `stop` may come at any time, also before `execute`."""
 
     def __init__(
-        self, spec: GuestRunSpec, guest: Guest | None, output: CommandOutput, tools: ExecutionTools
+        self,
+        plan: GuestExecution,
+        spec: RunSpec,
+        guest: Guest | None,
+        output: CommandOutput,
+        tools: ExecutionTools,
     ) -> None:
         """`guest`: None when it is not there any more."""
+        self._plan = plan
         self._spec = spec
         self._guest = guest
         self._output = output
@@ -81,7 +88,7 @@ class GuestRun:
             return Outcome(end=self._stop_order.end, reason=self._stop_order.reason)
         guest = self._guest
         if guest is None:
-            text = f"{self._spec.plan.guest} is gone"
+            text = f"{self._plan.guest} is gone"
             return Outcome(end=pb.FAILED, reason=ResultReason.GUEST_UNREACHABLE, error=text)
         try:
             async with self._tools.connections.programs(guest) as scratch:
@@ -115,7 +122,7 @@ class GuestRun:
             while (order := self._due_order()) is None:
                 step = await self._look(live)
                 if step is not None and step.end is not None:
-                    return of_end(step.end, self._spec.plan)
+                    return of_end(step.end, self._plan)
             try:
                 proven = await live.stop(order.grace_s)
             except MachineError as error:
@@ -124,7 +131,7 @@ class GuestRun:
                 log.error("guests.proof_failed", command=self._spec.marker)
                 return unproven("a process of it survived SIGKILL")
             self._is_paused = False
-            return of_end(await self._rest(live), self._spec.plan, order)
+            return of_end(await self._rest(live), self._plan, order)
         except MachineError as error:
             log.warning("guests.command_lost", command=self._spec.marker, code=error.code)
             return lost(error)
@@ -229,7 +236,7 @@ class GuestRun:
     # ---- Before and after
 
     def _live_spec(self) -> LiveExecSpec:
-        spec, plan = self._spec, self._spec.plan
+        plan, spec = self._plan, self._spec
         return LiveExecSpec(
             marker=spec.marker,
             argv=plan.argv if plan.keeps_output else (*_SILENT, *plan.argv),

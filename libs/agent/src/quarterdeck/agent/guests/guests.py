@@ -10,15 +10,15 @@ from typing import Final
 
 import structlog
 
-from quarterdeck.agent.executor.guest_port import GuestRunSpec
 from quarterdeck.agent.executor.outcome import Run
 from quarterdeck.agent.executor.outlet import Outlet
+from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.guests.calls import GuestCaller
 from quarterdeck.agent.guests.connections import Connections, NotReached
 from quarterdeck.agent.guests.directory import GuestDirectory
 from quarterdeck.agent.guests.execution import ExecutionTools, GuestRun
-from quarterdeck.agent.guests.plans import GuestCall
+from quarterdeck.agent.guests.plans import GuestCall, GuestExecution
 from quarterdeck.agent.guests.settings import GuestSettings
 from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.agent.handlers import CommandExecutor
@@ -77,8 +77,8 @@ class Guests:
             return f"no way to guest {guest} by {protocol}"
         return None
 
-    def run(self, spec: GuestRunSpec, output: CommandOutput) -> Run:
-        return GuestRun(spec, self._directory.find(spec.plan.guest), output, self._tools)
+    def run(self, plan: GuestExecution, spec: RunSpec, output: CommandOutput) -> Run:
+        return GuestRun(plan, spec, self._directory.find(plan.guest), output, self._tools)
 
     def caller(self, call: GuestCall) -> CommandExecutor:
         return GuestCaller(call, self._directory.find(call.guest), self._connections)
