@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from quarterdeck.agent.guests.connections import Connections, NotReached
+from quarterdeck.agent.guests.connections import Connections
 from quarterdeck.agent.guests.exchange import exchange
 from quarterdeck.agent.guests.mishaps import Mishap, not_reached, while_asked
 from quarterdeck.agent.guests.plans import GuestCall
+from quarterdeck.agent.guests.sharing import NotReached
 from quarterdeck.agent.handlers import HandlerContext, HandlerError
 from quarterdeck.contracts import guests
 from quarterdeck.contracts.errors import InvalidInput

@@ -16,10 +16,11 @@ from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.streams import CommandOutput, OutputBuffer
 from quarterdeck.agent.guests.absence import Absence
-from quarterdeck.agent.guests.connections import Connections, NotReached
+from quarterdeck.agent.guests.connections import Connections
 from quarterdeck.agent.guests.endings import lost, not_started, of_end, unproven
 from quarterdeck.agent.guests.mishaps import not_reached
 from quarterdeck.agent.guests.plans import GuestExecution
+from quarterdeck.agent.guests.sharing import NotReached
 from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.core.clock import Clock

@@ -15,11 +15,12 @@ from quarterdeck.agent.executor.outlet import Outlet
 from quarterdeck.agent.executor.run_spec import RunSpec
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.agent.guests.calls import GuestCaller
-from quarterdeck.agent.guests.connections import Connections, NotReached
+from quarterdeck.agent.guests.connections import Connections
 from quarterdeck.agent.guests.directory import GuestDirectory
 from quarterdeck.agent.guests.execution import ExecutionTools, GuestRun
 from quarterdeck.agent.guests.plans import GuestCall, GuestExecution
 from quarterdeck.agent.guests.settings import GuestSettings
+from quarterdeck.agent.guests.sharing import NotReached
 from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.agent.handlers import CommandExecutor
 from quarterdeck.contracts.guests import GUEST_COMMAND_TYPES, guest_protocol

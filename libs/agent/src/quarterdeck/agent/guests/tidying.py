@@ -5,7 +5,8 @@ from typing import Final
 
 import structlog
 
-from quarterdeck.agent.guests.connections import Connections, NotReached
+from quarterdeck.agent.guests.connections import Connections
+from quarterdeck.agent.guests.sharing import NotReached
 from quarterdeck.machines.errors import MachineError
 from quarterdeck.machines.guest import Guest
 from quarterdeck.machines.qga import LiveExec
