@@ -67,6 +67,8 @@ class Pipelines:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        except TimeoutError:
+            answers = [Unavailable(f"redis: no answer within {_TIMEOUT_S:g} s")] * len(taken)
         except (RedisError, OSError) as error:
             answers = [Unavailable(f"redis: {error}")] * len(taken)
         except asyncio.CancelledError:
