@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
+from tests.integration.machines.scripted_peer import ScriptedPeer
 
 
 class AgentConnection:
@@ -59,33 +60,10 @@ class AgentConnection:
 Script = Callable[[AgentConnection], Awaitable[None]]
 
 
-class Agent:
-    """Runs one script per connection, in turn; the last one for all that follow."""
-
-    def __init__(self, path: Path, scripts: tuple[Script, ...]) -> None:
-        self.guest = Guest(name="vm1", endpoints={ProtocolType.QGA: UnixEndpoint(str(path))})
-        self.connections = 0
-        self._scripts = scripts
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        script = self._scripts[min(self.connections, len(self._scripts) - 1)]
-        self.connections += 1
-        try:
-            await script(AgentConnection(reader, writer))
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the client left, which is its right; or the test has ended
-        finally:
-            writer.transport.abort()
-
-
 @asynccontextmanager
-async def agent(directory: Path, *scripts: Script) -> AsyncIterator[Agent]:
+async def agent(directory: Path, *scripts: Script) -> AsyncIterator[ScriptedPeer[AgentConnection]]:
     """In `directory`, whose path must be short."""
     path = directory / "agent.sock"
-    peer = Agent(path, scripts)
-    server = await asyncio.start_unix_server(peer.serve, path)
-    try:
+    guest = Guest(name="vm1", endpoints={ProtocolType.QGA: UnixEndpoint(str(path))})
+    async with ScriptedPeer(guest, AgentConnection, scripts).listening(path) as peer:
         yield peer
-    finally:
-        server.close()
-        await server.wait_closed()

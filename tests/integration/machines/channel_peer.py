@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from quarterdeck.machines.guest import Guest, UnixEndpoint
+from tests.integration.machines.scripted_peer import ScriptedPeer
 
 CHANNEL: Final = "org.example.test"
 
@@ -18,20 +19,13 @@ async def channel_peer(directory: Path, script: Script) -> AsyncIterator[Guest]:
     """A guest whose one channel is served by `script`, once for each connection."""
     path = directory / "channel.sock"
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await script(reader, writer)
-        except OSError:
-            pass  # the client left, which is its right
-        finally:
-            writer.transport.abort()
+    guest = Guest(name="vm1", channels={CHANNEL: UnixEndpoint(str(path))})
 
-    server = await asyncio.start_unix_server(serve, path)
-    try:
-        yield Guest(name="vm1", channels={CHANNEL: UnixEndpoint(str(path))})
-    finally:
-        server.close()
-        await server.wait_closed()
+    async def run(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        await script(*ends)
+
+    async with ScriptedPeer(guest, lambda *ends: ends, (run,)).listening(path):
+        yield guest
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

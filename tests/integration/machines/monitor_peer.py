@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
+from tests.integration.machines.scripted_peer import ScriptedPeer
 
 GREETING: Final = (
     b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}\r\n'
@@ -58,32 +59,10 @@ class MonitorConnection:
 Script = Callable[[MonitorConnection], Awaitable[None]]
 
 
-class Monitor:
-    """Runs one script per connection, in turn; the last one for all that follow."""
-
-    def __init__(self, path: Path, scripts: tuple[Script, ...]) -> None:
-        self.guest = Guest(name="vm1", endpoints={ProtocolType.QMP: UnixEndpoint(str(path))})
-        self.connections = 0
-        self._scripts = scripts
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        script = self._scripts[min(self.connections, len(self._scripts) - 1)]
-        self.connections += 1
-        try:
-            await script(MonitorConnection(reader, writer))
-        except (OSError, EOFError):
-            pass  # the client left, which is its right
-        finally:
-            writer.transport.abort()
-
-
 @asynccontextmanager
-async def monitor(directory: Path, *scripts: Script) -> AsyncIterator[Monitor]:
+async def monitor(directory: Path, *scripts: Script) -> AsyncIterator[ScriptedPeer[MonitorConnection]]:
+    """In `directory`, whose path must be short."""
     path = directory / "monitor.sock"
-    peer = Monitor(path, scripts)
-    server = await asyncio.start_unix_server(peer.serve, path)
-    try:
+    guest = Guest(name="vm1", endpoints={ProtocolType.QMP: UnixEndpoint(str(path))})
+    async with ScriptedPeer(guest, MonitorConnection, scripts).listening(path) as peer:
         yield peer
-    finally:
-        server.close()
-        await server.wait_closed()

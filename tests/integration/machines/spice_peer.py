@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
+from tests.integration.machines.scripted_peer import ScriptedPeer
 
 SESSION_ID: Final = 0x5EED
 MAIN: Final = 1
@@ -118,30 +119,8 @@ Script = Callable[[Connection], Awaitable[None]]
 @asynccontextmanager
 async def spice_peer(path: Path, script: Script) -> AsyncIterator[Guest]:
     """The guest whose server runs `script`. What a script raises fails the test, unless the client hung up."""
-    serving: list[asyncio.Task[None]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.append(task)
-        try:
-            await script(Connection(reader, writer))
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # the client hung up, or the test is over
-        finally:
-            writer.transport.abort()
-
-    server = await asyncio.start_unix_server(serve, path)
-    try:
-        yield guest_at(path)
-    finally:
-        server.close()
-        await server.wait_closed()
-        for task in serving:
-            task.cancel()
-        for outcome in await asyncio.gather(*serving, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+    async with ScriptedPeer(guest_at(path), Connection, (script,)).listening(path) as peer:
+        yield peer.guest
 
 
 def guest_at(path: Path) -> Guest:
