@@ -20,8 +20,11 @@ from quarterdeck.machines.spice import SpiceProtocol, SpiceProtocolBuilder, mess
 from quarterdeck.machines.spice.session import Session
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import QemuProcess
+from tests.integration.machines.examples import python_examples, run
 
 PASSWORD = "épée & sesame"
+
+GUIDE = Path(__file__).parents[3] / "docs" / "spice.md"
 
 SERVER = (
     *("-machine", "none", "-trace", "input_event_key_*"),
@@ -99,6 +102,15 @@ async def test_chord_arrives_in_order_and_is_released(socket_dir: Path) -> None:
         await spice.connect(guest)
         await spice.send_keys(["ctrl", "alt", "del"], hold_ms=1)
         await spice.disconnect()
+
+        await eventually(lambda: keys_seen(qemu) == CTRL_ALT_DEL)
+
+
+async def test_chord_of_the_guide_arrives(socket_dir: Path) -> None:
+    """S2-22F, S2-26"""
+    async with unix_server(socket_dir) as (qemu, _):
+        code = python_examples(GUIDE)[0].code
+        await run(code.replace("/run/vms/vm1", str(socket_dir)).replace("…", PASSWORD), {})
 
         await eventually(lambda: keys_seen(qemu) == CTRL_ALT_DEL)
 
