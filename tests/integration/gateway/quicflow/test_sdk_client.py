@@ -87,7 +87,7 @@ async def test_second_restart_is_told_that_the_first_one_runs(
     gateway: Station, agent: Agent, aggregator: Aggregator
 ) -> None:
     """S0-21: resource busy."""
-    await order(gateway, "a1", "c-1", "restart", b'{"delay_seconds": 0.5}')
+    await order(gateway, "a1", "c-1", "restart", b'{"delay_seconds": 3}')
     await order(gateway, "a1", "c-2", "restart")
 
     assert (await end_of(aggregator, "c-2")).error == "cannot execute: resource busy"
