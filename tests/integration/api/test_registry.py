@@ -82,12 +82,20 @@ async def test_a_new_token_opens_the_api_until_it_is_revoked(deck: Deck) -> None
         ({}, "principal"),
         ({"principal": "a b"}, "principal"),
         ({"principal": "b", "expires_in_s": 0}, "expires_in_s"),
+        ({"principal": "b", "expires_in_s": 253_402_300_800}, "expires_in_s"),
+        ({"principal": "b", "expires_in_s": 2**63 - 1}, "expires_in_s"),
+        ({"principal": "b", "expires_in_s": 10**25}, "expires_in_s"),
     ],
 )
-async def test_bad_token_requests_name_the_field(deck: Deck, body: dict[str, Any], field: str) -> None:
+async def test_bad_token_requests_name_the_field_and_leave_nothing_behind(
+    deck: Deck, body: dict[str, Any], field: str
+) -> None:
     """S0-28"""
+    before = (await deck.http.get("/api/tokens")).json()
     answer = await deck.http.post("/api/tokens", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
+    listed = await deck.http.get("/api/tokens")
+    assert (listed.status_code, listed.json()) == (200, before)
 
 
 async def test_join_tokens_carry_the_ca_and_only_their_hash_is_stored(deck: Deck, tmp_path: Path) -> None:

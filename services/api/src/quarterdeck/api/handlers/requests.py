@@ -92,7 +92,8 @@ class CreateToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """POST /api/tokens."""
 
     principal: str
-    expires_in_s: int | None = None
+    expires_in_s: Annotated[int, Meta(ge=1, le=100 * 365 * 24 * 3600)] | None = None
+    """A century at most: a moment behind the year 9999 has no date that anybody could be shown."""
 
 
 class CreateJoinToken(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from quarterdeck.api.parts import Parts
 from quarterdeck.api.views import agents as shapes
 from quarterdeck.api.views.times import maybe_rfc3339
 from quarterdeck.contracts.agents import ApiToken, JoinToken
-from quarterdeck.contracts.errors import InvalidInput, NotFound, UnsupportedValue
+from quarterdeck.contracts.errors import NotFound, UnsupportedValue
 from quarterdeck.contracts.events import rfc3339
 from quarterdeck.contracts.ids import check_id, new_id
 from quarterdeck.core.registry.keys import api_token_key, join_token_key
@@ -32,8 +32,6 @@ def token_routes(parts: Parts) -> list[HTTPRouteHandler]:
     @post("/api/tokens")
     async def create(request: WebRequest) -> Answer:
         asked = decode_body(await read_body(request), CreateToken)
-        if asked.expires_in_s is not None and asked.expires_in_s <= 0:
-            raise InvalidInput("expires_in_s: expected more than 0", field="expires_in_s")
         now_ms = parts.clock.now_ms()
         text = new_token_text()
         token = ApiToken(
