@@ -91,3 +91,27 @@ def test_no_id_outside_the_pattern_passes(text: str) -> None:
         assert not ID_PATTERN.match(text)
     else:
         assert ID_PATTERN.match(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"}{", b"1},{", b"1],[2", b'1,"state":2', b"\xff", b'"\xff"', b"1e999", b"[" * 950 + b"]" * 950, b" "],
+)
+def test_result_that_is_no_json_is_a_failure_and_goes_no_further(text: bytes) -> None:
+    """I9: what one agent says spoils neither the reports of others nor the events and lists that would embed it."""
+    message = pb.Result(command_id="c1", attempt=1, end=pb.SUCCEEDED, exit_code=0, result=text)
+
+    told = result_of(message, "a1", _EMPTY, _EMPTY)
+
+    assert (told.end, told.reason, told.result) == (CommandState.FAILED, "invalid_result", b"")
+    assert "no JSON" in told.error
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b'{"a": [1, "\\u00e4", 1e300]}', b"[" * 500 + b"]" * 500])
+def test_result_that_is_json_goes_on_as_it_came(text: bytes) -> None:
+    """S0-5"""
+    message = pb.Result(command_id="c1", attempt=1, end=pb.SUCCEEDED, result=text)
+
+    told = result_of(message, "a1", _EMPTY, _EMPTY)
+
+    assert (told.end, told.result) == (CommandState.SUCCEEDED, text)

@@ -24,6 +24,8 @@ MAX_RESULT_BYTES: Final = MAX_MESSAGE_BYTES // 2
 """Largest result of a handler: a report must fit into one bus message, with room for its tails."""
 _LAST_TIME_MS: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z, the last that RFC 3339 can write."""
+_ROOM_AROUND: Final = 100
+"""Levels of nesting that a result leaves to those who read it as a part of something larger."""
 _MAX_ERROR_CHARS: Final = 8 * 1024
 _MAX_REASON_CHARS: Final = 64
 
@@ -136,7 +138,8 @@ def result_of(
 ) -> reports.Result:
     """The end of a command. Raises LinkRefused(protocol) when it names no end.
 
-    A handler's result that no bus message can hold becomes a failure that says so: repeating it would not help.
+    A handler's result that no bus message can hold, or that is no JSON, becomes a failure that says so: repeating it would
+    not help.
     """
     end = _STATE_OF.get(message.end)
     if end is None:
@@ -149,6 +152,9 @@ def result_of(
     if len(result) > MAX_RESULT_BYTES:
         end, reason, result = CommandState.FAILED, "result_too_large", b""
         error = f"the handler's result has {len(message.result)} bytes, limit {MAX_RESULT_BYTES}"
+    elif result and (flaw := _flaw_of(result)):
+        end, reason, result = CommandState.FAILED, "invalid_result", b""
+        error = f"the handler's result is no JSON that we can read: {flaw}"
     return reports.Result(
         command_id=message.command_id,
         attempt=message.attempt,
@@ -164,6 +170,19 @@ def result_of(
         stdout=stdout,
         stderr=stderr,
     )
+
+
+def _flaw_of(result: bytes) -> str:
+    """What keeps `result` from being embedded in events and answers as it is; empty: nothing."""
+    try:
+        result.decode()
+        msgspec.json.decode(b"[" * _ROOM_AROUND + result + b"]" * _ROOM_AROUND)
+        msgspec.json.decode(result)  # alone: brackets of its own must not close ours
+    except RecursionError:
+        return "nested too deeply"
+    except ValueError as error:
+        return str(error)[:200]
+    return ""
 
 
 def goodbye(reason: str, text: str = "") -> pb.GatewayMessage:
