@@ -102,6 +102,25 @@ async def test_payloads_that_do_not_fit_their_type(deck: Deck) -> None:
         assert answer.json()["error"]
 
 
+UNREADABLE = ["1e999", '{"a": [1e999]}', "7" * 5000, "[" * 990 + "]" * 990]
+
+
+async def test_payloads_that_nobody_could_read(deck: Deck) -> None:
+    """S0-28, I6: with an idempotency key and without; the answer is the caller's fault, never ours."""
+    await deck.agent("a1")
+    await deck.http.put("/api/policy", json={"cached": {"restart": 60}})
+    for number, payload in enumerate(UNREADABLE):
+        one = f'{{"client_id": "a1", "command_type": "restart", "payload": {payload}}}'
+        many = f'{{"client_ids": ["a1"], "command_type": "restart", "payload": {payload}}}'
+        for path, body in (("/api/command", one), ("/api/command/batch", many)):
+            answer = await deck.http.post(path, content=body)
+            assert answer.status_code in {400, 422}, answer.text
+            assert answer.json()["field"] in {"payload", "body"}
+            again = await deck.http.post(path, content=body, headers={"Idempotency-Key": f"k{number}"})
+            assert again.status_code in {400, 422}, again.text
+    await assert_nothing_happened(deck)
+
+
 BATCHES: list[tuple[dict[str, Any], str, str]] = [
     ({"command_content": None}, "exactly_one_required", "command_content"),
     ({"script_id": "s1"}, "exactly_one_required", "command_content"),

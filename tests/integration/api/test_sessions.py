@@ -102,6 +102,8 @@ async def test_a_command_is_shown_in_its_own_session_only(deck: Deck) -> None:
         b'{"command_type":"a","payload":1,"colour":2}',
         b'{"command_type":"a","idempotency_key":"\\n"}',
         b'{"command_type":7}',
+        b'{"command_type":"a","payload":1e999}',
+        b'{"command_type":"a","payload":1e999,"idempotency_key":"k"}',
     ],
 )
 async def test_what_is_not_understood_is_400(deck: Deck, body: bytes) -> None:

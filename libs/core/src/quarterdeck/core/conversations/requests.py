@@ -10,6 +10,7 @@ import msgspec
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import InvalidInput, PayloadTooLarge
 from quarterdeck.contracts.ids import check_id, check_uuid
+from quarterdeck.contracts.json_text import canonical_json, check_json
 from quarterdeck.contracts.limits import MAX_PAYLOAD_BYTES
 from quarterdeck.contracts.sessions import QUEUE_FOR_MS
 from quarterdeck.core.store import Idempotency
@@ -65,7 +66,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def body_hash(self) -> str:
         """SHA-256 hex over what is asked for, however its JSON is written."""
-        canonical = msgspec.json.encode(msgspec.json.decode(self.payload), order="sorted")
+        canonical = canonical_json(self.payload, "payload")
         return hashlib.sha256(self.command_type.encode() + b"\0" + canonical).hexdigest()
 
     @property
@@ -98,4 +99,5 @@ def _json(payload: Mapping[str, Any] | msgspec.Raw | None) -> bytes:
         raise PayloadTooLarge(
             f"payload: {len(text)} bytes, limit {MAX_PAYLOAD_BYTES}", field="payload", value=len(text)
         )
+    check_json(text, "payload")
     return text

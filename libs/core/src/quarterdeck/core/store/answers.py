@@ -8,6 +8,7 @@ import hashlib
 import msgspec
 
 from quarterdeck.contracts.ids import shard_for
+from quarterdeck.contracts.json_text import canonical_json
 from quarterdeck.core.store import keys
 from quarterdeck.core.store.shapes import NewCommand
 from quarterdeck.core.store.store import Store
@@ -16,7 +17,7 @@ from quarterdeck.core.store.store import Store
 def query_of(new: NewCommand) -> str:
     """What makes two commands the same question: SHA-256 hex over everything that may change the answer."""
     spec = new.spec
-    payload = msgspec.json.encode(msgspec.json.decode(spec.payload), order="sorted")
+    payload = canonical_json(spec.payload, "payload")
     parts = [
         new.tenant,
         new.agent_id,

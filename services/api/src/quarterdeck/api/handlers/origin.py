@@ -3,10 +3,9 @@
 import hashlib
 from typing import Final, NamedTuple
 
-import msgspec
-
 from quarterdeck.contracts.errors import InvalidInput
 from quarterdeck.contracts.ids import new_id, shard_for
+from quarterdeck.contracts.json_text import canonical_json
 from quarterdeck.core.store import Idempotency
 from quarterdeck.web.tokens import Principal
 
@@ -49,5 +48,5 @@ def origin_of(principal: Principal, now_ms: int, *, key: str | None, path: str, 
             f"Idempotency-Key: expected 1 to {_MAX_KEY_CHARACTERS} printable characters",
             field="Idempotency-Key",
         )
-    canonical = msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    canonical = canonical_json(body, "body")
     return Origin(principal, now_ms, key, hashlib.sha256(path.encode() + b"\0" + canonical).hexdigest())

@@ -10,6 +10,7 @@ from quarterdeck.api.handlers.requests import Options, Preset, RetryBody, Second
 from quarterdeck.contracts.commands import CommandSpec, Retry, TimeoutClock
 from quarterdeck.contracts.errors import InvalidInput, InvalidTimeout, PayloadTooLarge, UnsupportedValue
 from quarterdeck.contracts.ids import check_uuid
+from quarterdeck.contracts.json_text import check_json
 from quarterdeck.contracts.limits import (
     DEFAULT_GRACE_MS,
     DEFAULT_MAX_OUTPUT_BYTES,
@@ -127,6 +128,7 @@ def _check_payload(command_type: str, payload: bytes) -> None:
         raise PayloadTooLarge(
             f"payload: {len(payload)} bytes, limit {MAX_PAYLOAD_BYTES}", field="payload", value=len(payload)
         )
+    check_json(payload, "payload")
     try:
         if command_type == SHELL:
             _check_shell(msgspec.json.decode(payload, type=_ShellPayload))
