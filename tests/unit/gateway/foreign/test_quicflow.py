@@ -142,8 +142,10 @@ async def test_every_way_of_answering_ends_the_command(way: str) -> None:
 
     await link.says(*_ANSWERS[way])
 
+    own_stream = _ANSWERS[way][2] == OF_CLIENT
     assert link.desk.told == [ended(CommandState.SUCCEEDED)]
-    assert link.sent == [StreamFrame(OF_COMMAND, stop=True)]
+    assert link.sent[:1] == [StreamFrame(OF_COMMAND, stop=True)]
+    assert link.sent[1:] == [StreamFrame(OF_CLIENT, fin=True)] * own_stream
 
 
 async def test_failure_carries_the_text_of_the_client() -> None:

@@ -33,7 +33,7 @@ from quarterdeck.wire import quicflow
 from quarterdeck.wire.agent_v1 import agent_pb2 as native
 from quarterdeck.wire.backbone_v1 import backbone_pb2 as pb
 from quarterdeck.wire.codes import ResultReason
-from quarterdeck.wire.quicflow_streams import SERVER_STREAM, STREAM_STEP, StreamFrame
+from quarterdeck.wire.quicflow_streams import CLIENT_STREAM, SERVER_STREAM, STREAM_STEP, StreamFrame
 
 _MAX_RUNNING: Final = 64
 """Clients let a server have 100 streams at a time (quic-go's default); an order beyond them would wait as written."""
@@ -94,6 +94,10 @@ class _Wire:
     async def stop_reading(self, stream_id: int) -> None:
         await self._connection.send(StreamFrame(stream_id, stop=True).pack())
 
+    async def end(self, stream_id: int) -> None:
+        """Nothing is said on this stream."""
+        await self._connection.send(StreamFrame(stream_id, fin=True).pack())
+
     async def _last(self, stream_id: int, frame: bytes) -> None:
         """One frame on each stream, then FIN: clients read to the end before they look."""
         await self._connection.send(StreamFrame(stream_id, frame, fin=True).pack())
@@ -146,10 +150,12 @@ class QuicflowConversation:
                 await self._wire.pong(received.stream_id)
             case pb.FRAME_TYPE_ACK:
                 await self._take_answer(answer_of_ack(quicflow.read_ack(read)), received.stream_id)
+                await self._end_unanswered(received.stream_id)
             case pb.FRAME_TYPE_DATA:
                 await self._take_message(quicflow.read_data(read), received.stream_id)
             case _:
                 self._desk.fenced("a frame of a type that no client sends")
+                await self._end_unanswered(received.stream_id)
 
     async def goodbye(self, reason: str) -> None:
         """Said by the close of the connection alone."""
@@ -160,6 +166,7 @@ class QuicflowConversation:
         match message.type:
             case pb.MESSAGE_TYPE_RESPONSE:
                 await self._take_response(message, stream_id)
+                await self._end_unanswered(stream_id)
             case pb.MESSAGE_TYPE_EVENT:
                 await self._take_event(message, stream_id)
             case _:
@@ -214,6 +221,13 @@ class QuicflowConversation:
     ) -> None:
         if message.wait_ack:
             await self._wire.ack(stream_id, pb.AckMessage(msg_id=message.msg_id, status=status, error=error))
+        else:
+            await self._end_unanswered(stream_id)
+
+    async def _end_unanswered(self, stream_id: int) -> None:
+        """A client may open one stream more for each that ended: our half must end without an answer, too."""
+        if stream_id % STREAM_STEP == CLIENT_STREAM:
+            await self._wire.end(stream_id)
 
     async def _close_stream(self, command: ForeignCommand) -> None:
         """A client may leave its half open; there would be one more of them with each command."""
