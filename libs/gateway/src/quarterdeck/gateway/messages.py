@@ -138,8 +138,8 @@ def result_of(
 ) -> reports.Result:
     """The end of a command. Raises LinkRefused(protocol) when it names no end.
 
-    A handler's result that no bus message can hold, or that is no JSON, becomes a failure that says so: repeating it would
-    not help.
+    A handler's result that no bus message can hold, or that is no JSON, becomes a failure that says so: repeating it
+    would not help.
     """
     end = _STATE_OF.get(message.end)
     if end is None:
