@@ -232,6 +232,22 @@ async def test_link_is_not_read_while_its_output_waits_for_the_bus(
     assert max(held) < 256 * 1024 + 2 * 100_000
 
 
+async def test_orders_that_wait_for_an_agent_are_bounded_by_their_bytes(build: Build) -> None:
+    """I9: `busy` means again later; what waits is held by the gateway, and a payload may be large."""
+    house = await build(queued_order_bytes=2 * 600)
+    agent = await NoteAgent.connected(house, dialect=NoteDialect(max_running=1))
+    await agent.order("c1")
+    assert await agent.hear() == {"run": "c1"}
+
+    answers = await agent.order("c2", "c3", "c4", "c5", "c6")
+    assert OrderAnswer.QUEUED in answers
+    assert answers[-1] is OrderAnswer.BUSY
+    await agent.say(done="c1", end="succeeded")
+
+    assert await agent.hear() == {"run": "c2"}
+    assert await agent.order("c7") == [OrderAnswer.QUEUED]
+
+
 async def test_drain_lets_what_runs_end_and_then_the_link(house: House) -> None:
     agent = await NoteAgent.connected(house)
     await agent.order("c1")

@@ -75,3 +75,32 @@ def test_what_was_removed_is_not_taken() -> None:
 
     assert taken(orders, most=1) == ["c2"]
     assert len(orders) == 0
+
+
+def test_orders_that_are_stopped_behind_a_long_command_leave_nothing() -> None:
+    """I9: the heap of a type without room is not walked, and must not grow with every order that came and went."""
+    orders = waiting(order("waits", arrival=0))
+
+    for number in range(1, 5000):
+        stopped = order(f"c{number}", arrival=number)
+        orders.add(stopped)
+        assert orders.next(64, running=Counter(run=1), most_of_a_type=1) == []
+        orders.remove(stopped.key)
+
+    assert len(orders._heap) < 1000
+    assert orders.queued_bytes == order("waits").queued.size_bytes
+    assert taken(orders, most=1) == ["waits"]
+
+
+def test_order_that_is_being_written_is_not_taken_again_when_others_are_removed() -> None:
+    """I2"""
+    others = [order(f"c{number}", arrival=number) for number in range(1, 2000)]
+    orders = waiting(order("first"), *others)
+    [written] = orders.next(1, running=Counter(), most_of_a_type=None)
+
+    for other in others:
+        orders.remove(other.key)
+
+    assert written.command_id == "first"
+    assert orders.next(64, running=Counter(), most_of_a_type=None) == []
+    assert orders.remove(written.key) is written

@@ -79,10 +79,10 @@ class ForeignLink:
             return OrderAnswer.WAITING
         if self._desk.holds(key):
             return OrderAnswer.QUEUED  # this link has it, and says how it goes
-        if len(self._waiting) >= self._parts.settings.queued_orders:
-            return OrderAnswer.BUSY
         self._arrivals += 1
         queued = QueuedOrder((-sheet.priority, self._arrivals), sheet, order)
+        if not self._has_room_for(queued):
+            return OrderAnswer.BUSY
         command = ForeignCommand(queued, pb.CommandSpec.FromString(sheet.spec), self._arrivals)
         refusal = self._conversation.refusal(command.spec, order.guest or "")
         if refusal is not None:
@@ -164,6 +164,11 @@ class ForeignLink:
         await self._conversation.goodbye(reason)
 
     # ---- To the agent
+
+    def _has_room_for(self, queued: QueuedOrder) -> bool:
+        settings = self._parts.settings
+        over = self._waiting.queued_bytes + queued.size_bytes > settings.queued_order_bytes
+        return len(self._waiting) < settings.queued_orders and not (over and self._waiting)
 
     async def _send(self, epoch: Epoch) -> None:
         claims = Claims(self._parts.bus, self.tenant, f"{self._parts.settings.gateway_id} {epoch}")

@@ -15,6 +15,8 @@ Key = tuple[str, int]
 """Command id and attempt."""
 
 _REMEMBERED_STOPS: Final = 4096
+_REMOVED_AT_MOST: Final = 256
+"""Entries of removed orders that the heap keeps besides those that wait: an order may be as large as its payload."""
 
 
 class WaitingOrders:
@@ -24,6 +26,8 @@ class WaitingOrders:
         self._by_key: dict[Key, ForeignCommand] = {}
         self._by_type: Counter[str] = Counter()
         """How many of each command type wait."""
+        self.queued_bytes = 0
+        """What those that wait take, specs included."""
         self._stops: dict[Key, None] = {}
 
     def __len__(self) -> int:
@@ -37,6 +41,7 @@ class WaitingOrders:
         heapq.heappush(self._heap, (command.queued.rank, command))
         self._by_key[command.key] = command
         self._by_type[command.spec.command_type] += 1
+        self.queued_bytes += command.queued.size_bytes
 
     def find(self, key: Key) -> ForeignCommand | None:
         return self._by_key.get(key)
@@ -49,6 +54,9 @@ class WaitingOrders:
             self._by_type[command_type] -= 1
             if not self._by_type[command_type]:
                 del self._by_type[command_type]
+            self.queued_bytes -= command.queued.size_bytes
+            if len(self._heap) > 2 * len(self._by_key) + _REMOVED_AT_MOST:
+                self._forget_removed()
         return command
 
     def of_other_epochs(self, epoch: Epoch) -> list[ForeignCommand]:
@@ -84,6 +92,10 @@ class WaitingOrders:
         for entry in held_back:
             heapq.heappush(self._heap, entry)
         return taken
+
+    def _forget_removed(self) -> None:
+        self._heap = [entry for entry in self._heap if self._by_key.get(entry[1].key) is entry[1]]
+        heapq.heapify(self._heap)
 
     def remember_stop(self, key: Key) -> None:
         """An order of this key that comes from now on must not start."""
