@@ -50,6 +50,8 @@ class Shared(Generic[P]):
         self.guest: Guest | None = None
         """As it was asked for when the connection was made."""
         self.opening = asyncio.Lock()
+        self.failed_opens = 0
+        self.last_failure: tuple[Guest, NotReached] | None = None
         self.turn = asyncio.Lock()
         """For protocols whose answers name no question."""
         self.scratch: Scratch | None = None
@@ -122,20 +124,34 @@ class SharedConnections:
 async def _connect(
     shared: Shared[Protocol], guest: Guest, locate: Callable[[Guest], Awaitable[Guest]]
 ) -> None:
+    failed_before = shared.failed_opens
     async with shared.opening:
         if shared.guest == guest and await shared.protocol.is_connected():
             return
-        located = await locate(guest)
+        # Whoever waited for an attempt of somebody else has waited for its own: in turn, the times would add up.
+        if shared.failed_opens > failed_before and shared.last_failure is not None:
+            whose, failure = shared.last_failure
+            if whose == guest:
+                raise NotReached(failure.cause) from failure
         try:
-            try:
-                await shared.protocol.connect(located)
-            except ConnectionEnded:  # the other side may just have been letting go of somebody before us
-                await asyncio.sleep(_AGAIN_S)
-                await shared.protocol.connect(located)
-        except MachineError as error:
-            raise NotReached(error) from error
-        shared.guest = guest
+            await _open(shared, await locate(guest))
+        except NotReached as failure:
+            shared.failed_opens += 1
+            shared.last_failure = guest, failure
+            raise
+        shared.guest, shared.last_failure = guest, None
         log.debug("guests.connected", guest=guest.name, protocol=shared.protocol.protocol_type())
+
+
+async def _open(shared: Shared[Protocol], located: Guest) -> None:
+    try:
+        try:
+            await shared.protocol.connect(located)
+        except ConnectionEnded:  # the other side may just have been letting go of somebody before us
+            await asyncio.sleep(_AGAIN_S)
+            await shared.protocol.connect(located)
+    except MachineError as error:
+        raise NotReached(error) from error
 
 
 async def _leave(shared: Shared[Protocol]) -> None:

@@ -1,0 +1,53 @@
+"""Guests that went away between two commands, or have no way in: what the next command is told."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from quarterdeck.testing.machines import HostGuestAgent
+from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+from tests.integration.agent.guests import GUEST, executor_settings, hypervisor
+
+
+async def test_guest_that_is_back_takes_the_next_command(
+    tmp_path: Path, guest_agent_process: HostGuestAgent
+) -> None:
+    """S2-25F: nobody used the connection that ended meanwhile."""
+    settings = executor_settings(tmp_path, guest_agent_process.socket_path.parent, "qga")
+    seldom = msgspec.structs.replace(settings.guests, look_interval_s=600)  # it is not seen to be away
+    async with hypervisor(msgspec.structs.replace(settings, guests=seldom)) as link:
+        before = await link.run("true", guest=GUEST)
+        await guest_agent_process.kill()
+        await guest_agent_process.start()
+
+        after = await link.run("true", guest=GUEST)
+
+    assert [before.end, after.end] == [pb.SUCCEEDED, pb.SUCCEEDED], after
+
+
+async def test_commands_that_wait_for_the_same_silence_fail_together(
+    tmp_path: Path, socket_dir: Path
+) -> None:
+    """S2-25F: a time limit does not add up over those that wait."""
+    connections = 0
+
+    async def listen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(listen, socket_dir / "qga.sock")
+    try:
+        settings = executor_settings(tmp_path, socket_dir, "qga", timeout_s=0.5)
+        async with hypervisor(settings) as link:
+            keys = [await link.shell("true", guest=GUEST) for _ in range(12)]
+            results = [await link.result(key) for key in keys]
+    finally:
+        server.close()
+
+    assert {(result.end, result.reason) for result in results} == {(pb.FAILED, "guest_unreachable")}
+    assert connections <= 2
