@@ -22,6 +22,7 @@ from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.machines.registry import ProtocolRegistry
 from quarterdeck.machines.virtio_serial import JsonLines, VirtioSerialProtocol, VirtioSerialProtocolBuilder
 from quarterdeck.machines.virtio_serial.virtio_serial import MAX_UNSENT_BYTES
+from quarterdeck.testing.eventually import eventually
 from tests.integration.machines.channel_peer import CHANNEL, Script, channel_peer, echo, silent
 
 PATIENT = VirtioSerialProtocolBuilder().with_channel(CHANNEL).with_timeout(60)
@@ -152,6 +153,22 @@ async def test_a_guest_that_vanishes_ends_the_channel(socket_dir: Path) -> None:
             await waiting
 
         assert not await channel.is_connected()
+
+
+async def test_a_guest_that_vanished_is_known_to_be_gone_before_anybody_writes(socket_dir: Path) -> None:
+    """S2-25F: nothing is sent into a connection that ended, although its last words are still unread."""
+
+    async def vanishing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"farewell")
+        await writer.drain()
+
+    async with connected(socket_dir, vanishing) as channel:
+
+        async def is_gone() -> bool:
+            return not await channel.is_connected()
+
+        await eventually(is_gone)
+        assert await channel.receive() == b"farewell"
 
 
 async def test_a_receiver_of_the_connection_before_leaves_the_new_one_alone(socket_dir: Path) -> None:

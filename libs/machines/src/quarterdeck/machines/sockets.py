@@ -4,6 +4,7 @@ Called by the protocols that keep a stream. Connecting has no effect on a guest,
 """
 
 import asyncio
+import select
 import socket
 import stat
 from pathlib import Path
@@ -38,6 +39,15 @@ async def dial(endpoint: Endpoint, *, guest: str, protocol: ProtocolType) -> soc
         ) as error:  # such as a NUL in a path, or a port beyond 65535
             raise _failed(endpoint, error, guest, protocol) from error
     raise AssertionError("the last try has no pause")
+
+
+def has_hung_up(writer: asyncio.StreamWriter) -> bool:
+    """The other side is gone, whatever of its last words is still unread. Asks the kernel, so it is never late."""
+    if writer.is_closing():
+        return True
+    poll = select.poll()
+    poll.register(writer.get_extra_info("socket"), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 async def _connect(endpoint: UnixEndpoint | TcpEndpoint) -> socket.socket:

@@ -29,7 +29,7 @@ from quarterdeck.machines.qga.framing import (
     encode_sync,
 )
 from quarterdeck.machines.qga.structures import Request
-from quarterdeck.machines.sockets import dial
+from quarterdeck.machines.sockets import dial, has_hung_up
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class SocketChannel:
 
     @property
     def is_open(self) -> bool:
-        return self._writer is not None
+        return self._writer is not None and not has_hung_up(self._writer)
 
     async def open(self) -> None:
         await self.close()

@@ -19,7 +19,7 @@ from quarterdeck.machines.errors import (
 )
 from quarterdeck.machines.guest import Endpoint, Guest, ProtocolType
 from quarterdeck.machines.protocol import DEFAULT_TIMEOUT_S
-from quarterdeck.machines.sockets import dial
+from quarterdeck.machines.sockets import dial, has_hung_up
 
 log = structlog.get_logger()
 
@@ -77,8 +77,8 @@ class VirtioSerialProtocol:
             await self._close()
 
     async def is_connected(self) -> bool:
-        """As far as it is known: that the other side went is noticed by the next send or receive."""
-        return self._writer is not None and not self._writer.is_closing()
+        """What a QEMU that went away had written before may still be received."""
+        return self._writer is not None and not has_hung_up(self._writer)
 
     def protocol_type(self) -> ProtocolType:
         return ProtocolType.VIRTIO_SERIAL
