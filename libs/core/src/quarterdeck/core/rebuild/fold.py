@@ -172,6 +172,8 @@ def _command_story(event: Event, lifetimes: Lifetimes) -> CommandStory:
             **{name: told[name] for name in _OF_SESSION if name in told},
         }
         story.idempotency = _remembered(told, event.tenant, at_ms, lifetimes)
+    elif event.type == events.COMMAND_OUTPUT_LOST:
+        story.fields = {f"{told['stream']}_lost": f"{told['from_offset']}-{told['to_offset']}"}
     elif story.state is not None:
         story.fields = {name: value for name, value in told.items() if name not in _NO_FIELDS}
         story.fields.setdefault("updated_at_ms", at_ms)
@@ -189,6 +191,8 @@ def _continued(before: CommandStory, story: CommandStory) -> CommandStory:
     before.birth = before.birth or story.birth
     before.idempotency = before.idempotency or story.idempotency
     if story.state is None:
+        if story.attempt == before.attempt:
+            before.fields |= _gaps_of_both(before.fields, story.fields)
         return before
     if before.state is None or _standing(story) > _standing(before):
         old = before.fields if story.attempt == before.attempt else {}
@@ -197,6 +201,11 @@ def _continued(before: CommandStory, story: CommandStory) -> CommandStory:
     elif story.attempt == before.attempt:
         before.fields = {**story.fields, **before.fields}
     return before
+
+
+def _gaps_of_both(before: dict[str, Any], gap: dict[str, Any]) -> dict[str, Any]:
+    """`gap`, added to the gaps that were told of its stream before: each has an event of its own."""
+    return {name: f"{before[name]},{part}" if name in before else part for name, part in gap.items()}
 
 
 def _standing(story: CommandStory) -> tuple[int, int]:

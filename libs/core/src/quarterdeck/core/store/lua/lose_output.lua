@@ -11,7 +11,7 @@ for _, item in ipairs(request) do
   else
     local told = {}
     for _, part in ipairs(parts) do
-      c.version = c.version + 1
+      c.version = next_version(c.version)
       told[#told + 1] = string.format('%.0f-%.0f', part[1], part[2])
       emit({type = 'command.output_lost', tenant = c.tenant, aggregate_id = id, version = c.version, at_ms = now,
             command_id = id, batch_id = c.batch_id,
