@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from quarterdeck.contracts import reports, subjects
+from quarterdeck.contracts.states import CommandState
 from quarterdeck.contracts.streams import FEED
 from quarterdeck.core.bus import Bus, ensure_streams
 from quarterdeck.embedded.nats_server import NatsServer
+from quarterdeck.testing.eventually import eventually
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.integration.gateway.conftest import Build
+from tests.integration.gateway.note_dialect import TENANT, NoteAgent
 
 
 @pytest.fixture
@@ -60,3 +63,27 @@ async def test_agent_that_comes_during_an_outage_is_told_to_come_again(
 
     async with asyncio.timeout(20):
         assert (await peer.hear("goodbye", timeout_s=15)).goodbye.reason == "unavailable"
+
+
+async def test_foreign_agent_that_is_not_read_during_an_outage_is_not_silent(
+    build: Build, nats_server: NatsServer
+) -> None:
+    """S0-37 S1-3: it prints more than the gateway holds, and the outage is longer than a link may be silent."""
+    house = await build(window_bytes=64 * 1024, sweep_interval_s=0.01)
+    agent, silent = await NoteAgent.connected(house), await NoteAgent.connected(house, "n2")
+    await agent.order("c1")
+    assert await agent.hear() == {"run": "c1"}
+
+    await nats_server.kill()
+    for _ in range(4):
+        await agent.say(out="c1", text="x", times=50_000)
+    link = house.gateway.links.find(TENANT, "n1")
+    await eventually(lambda: link._held_back)  # type: ignore[union-attr]
+    house.clock.advance(61_000)
+    assert await silent.hear() == {"bye": "silent"}
+    await nats_server.restart()
+    await agent.say(done="c1", end="succeeded")
+
+    found = await house.reports(lambda found: any(isinstance(report, reports.Result) for report in found))
+    result = next(report for report in found if isinstance(report, reports.Result))
+    assert (result.end, result.stdout.length) == (CommandState.SUCCEEDED, 200_000)

@@ -55,6 +55,8 @@ class ForeignLink:
         self._stores: set[asyncio.Task[None]] = set()
         """End when all that the agent said is stored."""
         self._heard_s = parts.clock.monotonic_s()
+        self._held_back = False
+        """The agent is not read: what it said before waits for the bus."""
         self._sending_since_s: float | None = None
         self._end: LinkEnd | None = None
         self._draining = False
@@ -119,7 +121,7 @@ class ForeignLink:
         now_s = self._parts.clock.monotonic_s()
         limit_s = self._parts.settings.silence_s
         stuck = self._sending_since_s is not None and now_s - self._sending_since_s > limit_s
-        silent = now_s - self._heard_s > limit_s and not self._parts.reports.full
+        silent = now_s - self._heard_s > limit_s and not self._held_back
         if stuck or silent:
             self._parts.metrics.timeouts.inc()
             self.end(LinkEnd.SILENT)
@@ -136,7 +138,9 @@ class ForeignLink:
         while (frame := await self._connection.receive()) is not None:
             self._heard_s = self._parts.clock.monotonic_s()
             await self._conversation.take(frame)
+            self._held_back = True
             await self._desk.room()
+            self._held_back = False
             self._heard_s = self._parts.clock.monotonic_s()
         if self._failure is not None:
             raise self._failure
