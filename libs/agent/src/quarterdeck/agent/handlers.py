@@ -82,7 +82,16 @@ class Handlers:
         handler = self._handlers.get(command_type)
         if handler is None:
             raise HandlerError(ResultReason.UNKNOWN_COMMAND, f"unknown command: {command_type}")
-        result = await handler.handle(payload, context)
+        try:
+            result = await handler.handle(payload, context)
+        except HandlerError:
+            raise
+        except (Exception, SystemExit) as error:  # SystemExit: one command's, and no reason for the agent to go
+            raise _failed(error) from error
+        if not isinstance(result, bytes):  # a handler of one's own may hold to less than its type says
+            raise HandlerError(
+                ResultReason.EXECUTION_FAILED, "execution failed: the result is no JSON text in bytes"
+            )
         if len(result) > MAX_PAYLOAD_BYTES:
             raise HandlerError(
                 ResultReason.EXECUTION_FAILED,
@@ -110,11 +119,6 @@ class FunctionHandler:
             result = await _call(self._function, arguments)
         except CannotExecute as refusal:
             raise HandlerError(ResultReason.CANNOT_EXECUTE, f"cannot execute: {refusal}") from refusal
-        except HandlerError:
-            raise
-        except Exception as error:
-            text = str(error) or type(error).__name__
-            raise HandlerError(ResultReason.EXECUTION_FAILED, f"execution failed: {text}") from error
         return b"" if result is None else _encode(result)
 
     def _decode(self, payload: bytes) -> Any:
@@ -126,6 +130,11 @@ class FunctionHandler:
     async def _check(self, arguments: tuple[Any, ...]) -> None:
         if self._precheck is not None and (refusal := await _call(self._precheck, arguments)):
             raise CannotExecute(refusal)
+
+
+def _failed(error: BaseException) -> HandlerError:
+    text = str(error) or type(error).__name__
+    return HandlerError(ResultReason.EXECUTION_FAILED, f"execution failed: {text}")
 
 
 def _encode(result: Any) -> bytes:
@@ -157,9 +166,12 @@ def _in_thread(function: Callable[..., Any], arguments: tuple[Any, ...]) -> asyn
             outcome.set_exception(error) if error is not None else outcome.set_result(result)
 
     def run() -> None:
-        result, error = None, None
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = function(*arguments)
+        except StopIteration as raised:  # no Future takes it. Source: PEP 479
+            error = _failed(raised)
         except BaseException as raised:  # noqa: BLE001 - carried over to the task that waits
             error = raised
         try:

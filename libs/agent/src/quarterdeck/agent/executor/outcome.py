@@ -1,13 +1,16 @@
 """What a run is, how it ends, and how that is written down before it becomes a Result."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.streams import CommandOutput
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
+
+_MAX_ERROR_CHARS: Final = 8 * 1024
+"""What the gateway passes on of an error."""
 
 
 class StopOrder(msgspec.Struct, frozen=True):
@@ -78,13 +81,18 @@ def result_message(
         exit_code=outcome.exit_code,
         signal=outcome.signal,
         result=outcome.result,
-        error=outcome.error,
+        error=_tellable(outcome.error),
         traceparent=traceparent,
     )
     if output is not None:
         result.stdout.CopyFrom(output.stdout.stream_end())
         result.stderr.CopyFrom(output.stderr.stream_end())
     return pb.AgentMessage(result=result).SerializeToString()
+
+
+def _tellable(text: str) -> str:
+    """As protobuf takes it, and as a frame has room for: a handler's error may hold anything, and any amount of it."""
+    return text[:_MAX_ERROR_CHARS].encode(errors="replace").decode()
 
 
 def corrected(message: bytes, output: CommandOutput) -> bytes:
