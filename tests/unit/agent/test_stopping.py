@@ -1,14 +1,18 @@
 """How commands are made to end: terminate with proof, timeouts, and what must not be touched."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from quarterdeck.agent.executor.proc_table import read_stat
 from quarterdeck.contracts.ids import new_id
+from quarterdeck.testing.eventually import eventually
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation, Key
 
@@ -97,6 +101,40 @@ async def test_fork_storm_is_stopped(link: Conversation) -> None:
     await link.terminate(key, grace_ms=50)
 
     assert (await link.result(key)).end == pb.TERMINATED
+
+
+async def test_process_that_is_never_where_one_looks_is_gone_all_the_same(
+    link: Conversation, tmp_path: Path
+) -> None:
+    """I8: it forks and exits at every moment, so that a look at all processes may well miss it."""
+    lock, hopper = tmp_path / "lock", tmp_path / "hopper.py"
+    hopper.write_text(
+        "import fcntl, os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "held = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(held, fcntl.LOCK_EX)\n"
+        "print('up', flush=True)\n"
+        "end_s = time.monotonic() + 30\n"
+        "while time.monotonic() < end_s:\n"
+        "    if os.fork(): os._exit(0)\n"
+    )
+    key = await link.shell(f"{sys.executable} -S {hopper} {lock}; sleep 100")
+    await link.until(lambda: b"up" in link.stdout(key))
+
+    await link.terminate(key, grace_ms=200)
+    result = await link.result(key)
+
+    assert result.end == pb.TERMINATED
+    with lock.open() as file:  # its last holder is dead, or dies of what it was sent
+        await eventually(lambda: _locked(file), within_s=10)
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def test_other_commands_survive_a_terminate(link: Conversation) -> None:

@@ -7,6 +7,7 @@ long as that one lives. What escapes all four would need a cgroup to be caught.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import Final
@@ -89,6 +90,16 @@ class ProcessTree:
                 send_signal(stat, number)
         self._table.expire()
 
+    def kill_unseen(self) -> None:
+        """Right after the tree was seen empty: SIGKILL for whoever is in the group all the same.
+
+        Who forks and exits at every moment is never where a look at /proc comes by; the kernel's own is atomic.
+        """
+        if self._number_outlives_leader:
+            with contextlib.suppress(OSError):  # empty indeed
+                os.killpg(self._leader_pid, signal.SIGKILL)
+            self._table.expire()
+
     async def gone(self, within_s: float) -> bool:
         """Whether the tree was seen empty within that time."""
         deadline_s = asyncio.get_running_loop().time() + within_s
@@ -107,7 +118,9 @@ async def stop_tree(tree: ProcessTree, *, grace_s: float) -> bool:
     tree.signal(signal.SIGTERM)
     tree.signal(signal.SIGCONT)  # a stopped process would keep its SIGTERM for later
     if await tree.gone(grace_s):
-        return True
+        tree.kill_unseen()
+        if await tree.gone(0):
+            return True
     deadline_s = asyncio.get_running_loop().time() + _PROOF_TIMEOUT_S
     while asyncio.get_running_loop().time() < deadline_s:
         # Again and again: whoever was forked between two looks gets the next one.
