@@ -71,6 +71,18 @@ def test_only_the_newest_acknowledgement_of_a_stream_is_kept() -> None:
     assert (ack.offset, ack.resend, ack.stream) == (20, True, pb.STDERR)
 
 
+def test_only_the_newest_heartbeat_is_answered() -> None:
+    """I9 S1-12: a flood of heartbeats from an agent that does not read costs one answer."""
+    waiting = queue()
+    for at_ms in range(1, 1001):
+        waiting.ack_heartbeat(pb.HeartbeatAck(at_ms=at_ms))
+
+    assert waiting
+    (answer,) = packed(waiting)
+    assert answer.heartbeat_ack.at_ms == 1000
+    assert not waiting
+
+
 def test_full_queue_takes_nothing() -> None:
     """S1-5"""
     waiting = queue(queued_orders=1)

@@ -142,4 +142,4 @@ class Inbox:
                 count=self._heartbeats,
             )
         ack = pb.HeartbeatAck(at_ms=heartbeat.at_ms, server_time_ms=self._clock.now_ms())
-        self._queue.put(pb.GatewayMessage(heartbeat_ack=ack))
+        self._queue.ack_heartbeat(ack)

@@ -49,6 +49,7 @@ class SendQueue:
         self._limit_orders = settings.queued_orders
         self._limit_order_bytes = settings.queued_order_bytes
         self._control: deque[bytes] = deque()
+        self._heartbeat_ack = b""
         self._report_seqs: list[int] = []
         self._output_acks: dict[StreamKey, tuple[int, bool]] = {}
         self._orders: list[QueuedOrder] = []
@@ -57,7 +58,9 @@ class SendQueue:
         self._arrivals = 0
 
     def __bool__(self) -> bool:
-        return bool(self._control or self._report_seqs or self._output_acks or self._orders)
+        return bool(
+            self._control or self._heartbeat_ack or self._report_seqs or self._output_acks or self._orders
+        )
 
     @property
     def waiting_report_acks(self) -> int:
@@ -66,6 +69,10 @@ class SendQueue:
     def put(self, message: pb.GatewayMessage) -> None:
         """Control: goes before all orders."""
         self._control.append(message.SerializeToString())
+
+    def ack_heartbeat(self, ack: pb.HeartbeatAck) -> None:
+        """Only the newest is kept: it says all that those before it would."""
+        self._heartbeat_ack = pb.GatewayMessage(heartbeat_ack=ack).SerializeToString()
 
     def ack_reports(self, report_seqs: Iterable[int]) -> None:
         self._report_seqs.extend(report_seqs)
@@ -99,6 +106,9 @@ class SendQueue:
         while self._control and room_bytes > 0:
             messages.append(self._control.popleft())
             room_bytes -= len(messages[-1])
+        if self._heartbeat_ack:
+            messages.append(self._heartbeat_ack)
+            self._heartbeat_ack = b""
         if self._report_seqs:
             ack = pb.GatewayMessage(report_ack=pb.ReportAck(report_seq=self._report_seqs))
             messages.append(ack.SerializeToString())
