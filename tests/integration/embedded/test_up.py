@@ -62,6 +62,30 @@ async def test_taken_port_is_told_with_the_flag_that_helps(shared: Deck, tmp_pat
     assert "--port 0" in done.stderr.decode()
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "named"),
+    [
+        ("--data-dir", "{file}", "--data-dir"),
+        ("--port", "65536", "--port"),
+        ("--ready-file", "{file}/ready.json", "--ready-file"),
+    ],
+)
+async def test_what_cannot_be_used_is_told_in_a_line(
+    shared: Deck, tmp_path: Path, flag: str, value: str, named: str
+) -> None:
+    """Which flag it was, and no traceback; nothing is started."""
+    file = tmp_path / "file"
+    file.touch()
+    flags = {"--data-dir": str(tmp_path / "other"), "--port": "0", "--grpc-port": "0", "--quic-port": "0"}
+    flags[flag] = value.format(file=file)
+
+    done = await shared.qd("up", *(word for pair in flags.items() for word in pair), expect=1)
+
+    told = (done.stderr + done.stdout).decode()
+    assert named in told
+    assert "Traceback" not in told
+
+
 async def test_every_process_that_crashes_comes_back_and_the_ready_file_stays_current(shared: Deck) -> None:
     """S1-27: all at once, brokers included; addresses stay, and what is ordered afterwards works."""
     before = shared.ready

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quarterdeck.embedded.layout import DataDir, DataDirLock
-from quarterdeck.embedded.server_errors import DataDirInUse
+from quarterdeck.embedded.server_errors import DataDirInUse, DataDirUnusable
 
 
 def test_created_directories_are_their_owners_alone(tmp_path: Path) -> None:
@@ -45,4 +45,24 @@ def test_second_system_on_the_same_directory_is_refused_by_name(tmp_path: Path) 
         holder.kill()
 
     with DataDirLock(data_dir):  # the kernel freed it, although nobody cleaned up
+        pass
+
+
+def test_directory_that_cannot_be_made_is_named_with_the_flag_that_helps(tmp_path: Path) -> None:
+    """A file in its place, as an example that holds for root, too."""
+    taken = tmp_path / "file"
+    taken.touch()
+
+    with pytest.raises(DataDirUnusable, match="File exists; give another --data-dir") as caught:
+        DataDir.at(taken).create()
+
+    assert caught.value.root == taken
+
+
+def test_lock_that_cannot_be_opened_is_named_with_the_flag_that_helps(tmp_path: Path) -> None:
+    """The directory is there, and its lock is something else."""
+    data_dir = DataDir.at(tmp_path)
+    data_dir.lock.mkdir()
+
+    with pytest.raises(DataDirUnusable, match="give another --data-dir"), DataDirLock(data_dir):
         pass

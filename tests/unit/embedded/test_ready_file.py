@@ -63,3 +63,11 @@ def test_file_of_another_kind_is_named_in_the_error(tmp_path: Path, content: str
 
     with pytest.raises(DecodeError, match=r"ready\.json"):
         ready_file.read(path)
+
+
+def test_place_where_no_file_can_be_is_named_in_the_error(tmp_path: Path) -> None:
+    """Such as a data directory that is a file."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DecodeError, match="file/ready"):
+        ready_file.read(tmp_path / "file" / "ready.json")

@@ -20,7 +20,7 @@ from typing import Final, Self
 import msgspec
 import platformdirs
 
-from quarterdeck.embedded.server_errors import DataDirInUse
+from quarterdeck.embedded.server_errors import DataDirInUse, DataDirUnusable
 
 _PRIVATE: Final = 0o700
 
@@ -86,9 +86,12 @@ class DataDir(msgspec.Struct, frozen=True):
         return self.root / "agents" / agent_id
 
     def create(self) -> None:
-        """Makes the directories, readable by their owner alone: tokens and keys lie inside."""
-        for path in (self.root, self.nats, self.redis, self.pki, self.run, self.logs):
-            path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        """Makes the directories, readable by their owner alone: tokens and keys lie inside. Raises DataDirUnusable."""
+        try:
+            for path in (self.root, self.nats, self.redis, self.pki, self.run, self.logs):
+                path.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirUnusable(self.root, error.strerror or str(error)) from error
 
 
 class DataDirLock:
@@ -99,8 +102,11 @@ class DataDirLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        """Raises DataDirInUse while another process holds it."""
-        descriptor = os.open(self._data_dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raises DataDirInUse while another process holds it; DataDirUnusable."""
+        try:
+            descriptor = os.open(self._data_dir.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DataDirUnusable(self._data_dir.root, error.strerror or str(error)) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -61,11 +61,13 @@ def write(path: Path, system: ReadySystem) -> None:
 
 
 def read(path: Path) -> ReadySystem | None:
-    """None when no system is ready there. Raises DecodeError when the file is something else."""
+    """None when no system is ready there. Raises DecodeError when the file is something else, or not ours to read."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DecodeError(f"{path}: {error.strerror}") from error
     try:
         return msgspec.json.decode(raw, type=ReadySystem)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@
     ├── ServerBinaryTooOld      the configured executable is older than the streams or scripts need
     ├── ServerStartFailed       the process ended, or did not answer in time
     ├── DataDirInUse            another embedded system runs on the same directory
+    ├── DataDirUnusable         the data directory cannot be made or written
     ├── PortTaken               a port that the user asked for is not free
     └── AgentsNotConnected      local agents did not reach their gateways in time
 
@@ -71,6 +72,17 @@ class DataDirInUse(EmbeddedServerError):
         super().__init__(f"{root} is in use by {holder}; stop that one, or give another --data-dir")
         self.root = root
         self.pid = pid
+
+
+class DataDirUnusable(EmbeddedServerError):
+    """The data directory cannot be made, or not be written. `cause`: what the system said."""
+
+    code = "data_dir_unusable"
+
+    def __init__(self, root: Path, cause: str) -> None:
+        super().__init__(f"{root} cannot be used: {cause}; give another --data-dir")
+        self.root = root
+        self.cause = cause
 
 
 class PortTaken(EmbeddedServerError):

@@ -1,13 +1,15 @@
 """`qd up`: the whole system on this machine, until Ctrl-C."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt, PositiveInt
+from cyclopts.types import NonNegativeInt, Port, PositiveInt
 from rich.text import Text
 
+from quarterdeck.cli.errors import UsageError
 from quarterdeck.cli.screen import Screen
 from quarterdeck.cli.tables import table
 from quarterdeck.embedded.layout import default_data_dir
@@ -26,16 +28,16 @@ class Options:
     agents: NonNegativeInt = 0
     """Local agents to start as well, every other one over QUIC and over gRPC."""
 
-    port: NonNegativeInt = API_PORT
+    port: Port = API_PORT
     """Of the API and of event streams. Default 8080; 0: any free one."""
 
-    grpc_port: NonNegativeInt = GRPC_PORT
+    grpc_port: Port = GRPC_PORT
     """Of the gRPC gateway. Default 20035; 0: any free one."""
 
-    quic_port: NonNegativeInt = QUIC_PORT
+    quic_port: Port = QUIC_PORT
     """Of the QUIC gateway, UDP. Default 8474; 0: any free one."""
 
-    plain_grpc_port: NonNegativeInt | None = None
+    plain_grpc_port: Port | None = None
     """Of a second gRPC port, without TLS, for agents of other protocols. Default: there is none; 0: any free one."""
 
     admit_dialects: bool = False
@@ -64,6 +66,10 @@ def up(*, options: Options = _NOTHING) -> int:
     """Start the whole system on this machine: NATS, Redis, the six services, and agents if asked for."""
     from quarterdeck.embedded import main
 
+    if options.ready_file is not None and not os.access(
+        options.ready_file.absolute().parent, os.W_OK | os.X_OK
+    ):
+        raise UsageError(f"--ready-file {options.ready_file}: nothing can be written there")
     settings = UpSettings(
         data_dir=options.data_dir or default_data_dir(),
         environ=main.environment(),
