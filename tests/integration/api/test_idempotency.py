@@ -10,9 +10,12 @@ import pytest
 import redis.asyncio as redis
 
 from quarterdeck.api.settings import ApiSettings
+from quarterdeck.contracts.ids import shard_of
 from quarterdeck.contracts.orders import DispatchChunk
+from quarterdeck.contracts.states import CommandState
 from quarterdeck.core.clock import SystemClock
 from quarterdeck.core.rebuild import Rebuilder, RebuildSettings
+from quarterdeck.core.store import Move, keys
 from tests.integration.api.deck import Deck, brokers, running_api
 
 ASK: dict[str, Any] = {"client_id": "a1", "command_type": "x", "timeout": 600}
@@ -95,3 +98,38 @@ async def test_a_key_outlives_the_bus_memory_of_it_and_the_loss_of_redis(
     assert {answer.json()["command_id"] for answer in again} == {first.json()["command_id"]}
     assert other.status_code == 422
     assert (await deck.bus.stream_info("QD_COMMANDS")).messages == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "ask", "member"),
+    [
+        ("/api/command", ASK, "command_id"),
+        ("/api/command/batch", {"client_ids": ["a1"], "command_type": "x"}, "batch_command_id"),
+    ],
+)
+async def test_what_was_taken_in_is_answered_again_when_its_dependency_is_forgotten(
+    replicas: tuple[Deck, list[httpx.AsyncClient]], path: str, ask: dict[str, Any], member: str
+) -> None:
+    """I6: a single command is forgotten long before the keys of those that depended on it."""
+    deck, clients = replicas
+    before = (await clients[0].post("/api/command", json=ASK)).json()["command_id"]
+    body = {**ask, "depends_on": [before]}
+    first = await _post(clients[0], path, body, "once")
+    await deck.store.apply(
+        [Move(before, 1, CommandState.SENT, 1), Move(before, 1, CommandState.SUCCEEDED, 1)]
+    )
+    await _forget(deck, before)
+
+    again = [await _post(client, path, body, "once") for client in clients]
+    other = await _post(clients[1], path, {**body, "timeout": 601}, "once")
+    fresh = await _post(clients[1], path, body, "another")
+
+    assert [answer.status_code for answer in (first, *again)] == [202, 202, 202]
+    assert {answer.json()[member] for answer in again} == {first.json()[member]}
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
+    assert (fresh.status_code, fresh.json()["code"]) == (422, "unknown_dependency")
+
+
+async def _forget(deck: Deck, command_id: str) -> None:
+    """As its TTL does."""
+    await deck.store.runner.plain([("DEL", keys.key(shard_of(command_id), "command", command_id))])

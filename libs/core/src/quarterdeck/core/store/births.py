@@ -8,9 +8,10 @@ from quarterdeck.contracts import codec
 from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import IdempotencyConflict
 from quarterdeck.contracts.ids import shard_of
+from quarterdeck.core.store import keys
 from quarterdeck.core.store.connection import ScriptRunner
 from quarterdeck.core.store.script_answers import written
-from quarterdeck.core.store.shapes import Child, NewBatch, NewCommand, Written
+from quarterdeck.core.store.shapes import Child, Idempotency, NewBatch, NewCommand, Written
 
 REQUEST_SLICE = 64 * 1024
 """Characters of a batch's original request in one event: with a specification beside it, still one message."""
@@ -132,6 +133,14 @@ class Births:
         return written(
             shard, await self._runner.run("expand", shard, (batch_id, tenant, at_ms, shared, children))
         )
+
+    async def is_claimed(self, idempotency: Idempotency, subject_id: str) -> bool:
+        """Whether its key stands for something, with this body or another. `subject_id`: an id of the key's shard.
+
+        Raises Unavailable.
+        """
+        key = keys.key(shard_of(subject_id), "idempotency", idempotency.scope)
+        return bool((await self._runner.plain([("EXISTS", key)]))[0])
 
     async def _create(self, script: str, new_id: str, request: tuple[Any, ...]) -> Written:
         shard = shard_of(new_id)
