@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from quarterdeck.cli.context import Server
-from quarterdeck.cli.errors import NoServer
+from quarterdeck.cli.errors import NoServer, UsageError
 from quarterdeck.embedded import ready_file
 from quarterdeck.embedded.layout import DataDir
 from quarterdeck.embedded.ready_file import ReadySystem
@@ -62,3 +62,19 @@ def test_no_server_at_all_says_how_to_get_one(tmp_path: Path) -> None:
     """The first error that a new user meets."""
     with pytest.raises(NoServer, match="qd up"):
         Server(data_dir=tmp_path).resolve()
+
+
+def test_variables_set_to_nothing_are_not_set(data_dir: Path) -> None:
+    """`QD_URL= QD_TOKEN= qd ls`, as scripts have it."""
+    connection = Server(url="", token="", data_dir=data_dir).resolve()
+
+    assert (connection.url, connection.token) == ("http://127.0.0.1:8080", "qd_local")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "deck.example", "ftp://deck.example", "http://", "http://a:b"]
+)
+def test_address_of_another_form_is_refused_before_anybody_is_asked(url: str, data_dir: Path) -> None:
+    """The message shows the form; that nobody answers would be untrue."""
+    with pytest.raises(UsageError, match="http://host:port"):
+        Server(url=url, token="qd_other", data_dir=data_dir).resolve()

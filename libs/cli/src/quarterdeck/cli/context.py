@@ -7,10 +7,11 @@ the environment's variables in, so nothing here reads it.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from cyclopts import Group, Parameter
 
-from quarterdeck.cli.errors import NoServer
+from quarterdeck.cli.errors import NoServer, UsageError
 
 CONNECTION = Group("Connection", sort_key=90)
 
@@ -30,16 +31,17 @@ class Server:
     """Data directory of a local `quarterdeck up`, which knows both."""
 
     def resolve(self) -> "Connection":
-        """Raises NoServer, DecodeError."""
-        token = _from_file(self.token) if self.token and self.token.startswith("@") else self.token
-        if self.url is not None and token is not None:
-            return Connection(self.url, token, "flags or environment")
+        """Raises NoServer, UsageError, DecodeError. A variable that is set to nothing is one that is not set."""
+        token = _from_file(self.token) if self.token and self.token.startswith("@") else self.token or None
+        given = _checked(self.url) if self.url else None
+        if given is not None and token is not None:
+            return Connection(given, token, "flags or environment")
         local = self._embedded()
         if local is None:
-            if self.url is not None:
-                return Connection(self.url, None, "flags or environment")
+            if given is not None:
+                return Connection(given, None, "flags or environment")
             raise NoServer("no server: start one with `qd up`, or give --url and --token (QD_URL, QD_TOKEN)")
-        url = self.url or local.url
+        url = given or local.url
         # The embedded system's token belongs to its own address; it is not sent anywhere else.
         own_token = local.token if url == local.url else None
         return Connection(url, token or own_token, local.source)
@@ -63,6 +65,17 @@ class Connection:
     token: str | None
     source: str
     """Where it came from, for `doctor`."""
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        whole = False
+    if not whole:
+        raise UsageError(f"{url!r} is no address of a server; write http://host:port")
+    return url
 
 
 def _from_file(token: str) -> str:
