@@ -21,6 +21,8 @@ def test_an_agent_of_another_protocol_is_registered_with_its_secret_and_revoked(
     assert "mac" in bad.said
     for agent_id in ("vps-900", "flow-1"):
         qd("agents", "revoke", agent_id)
+    told = qd("agents").text.splitlines()
+    assert [line.split()[1] for line in told if line.startswith(("vps-900", "flow-1"))] == ["revoked"] * 2
     assert "vps-900" not in qd("run", "--all", "echo hello").text, "a revoked agent is nobody's target"
     again = qd("agents", "revoke", "nobody", expect=1)
     assert "no such agent" in again.said

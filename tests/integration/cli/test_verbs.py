@@ -50,6 +50,25 @@ def test_script_runs_with_its_own_shebang_environment_and_directory(qd: Qd, tmp_
     assert done.text == f"hi {tmp_path}\n"
 
 
+@pytest.mark.parametrize("targets", ["agent-1", "agent-1,agent-2"])
+def test_what_could_not_be_started_says_why(qd: Qd, targets: str) -> None:
+    """An exit code of 126 or 127 alone would be the shell's, with its words; these are the agent's."""
+    nowhere = qd("run", "-t", targets, "--cwd", "/nonexistent", "true", expect=None)
+    nothing = qd("run", "-t", targets, "--", "no-such-program", "-v", expect=None)
+
+    assert "working directory /nonexistent: No such file or directory" in nowhere.said
+    assert "no-such-program: No such file or directory" in nothing.said
+
+
+def test_a_list_that_goes_to_a_program_has_its_ids_whole(qd: Qd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`qd ls | awk`: however narrow the terminal of the user is."""
+    batch_id = qd("run", "-d", "-t", "agent-1", "true").text.strip()
+    monkeypatch.setenv("COLUMNS", "60")
+
+    assert any(line.startswith(batch_id) for line in qd("ls").text.splitlines())
+    assert all("Z" in line for line in qd("agents").text.splitlines() if line.startswith("agent-"))
+
+
 def test_exit_codes_tell_failed_from_undelivered(qd: Qd) -> None:
     """2 when some failed; 1 for a machine that nobody knows."""
     failed = qd("run", "--all", 'case $PWD in *) [ -n "" ] ;; esac', expect=2)
@@ -71,6 +90,8 @@ def test_exit_codes_tell_failed_from_undelivered(qd: Qd) -> None:
         ("get", "no-id"),
         ("tail", "01a1fd3d-8ceb-7756-8152-cf5c919a2ccb"),
         ("nonsense",),
+        ("cancel",),
+        ("run", "-t", "agent-1", "--log-dir", "/dev/null/logs", "true"),
     ],
 )
 def test_usage_errors_exit_with_1_and_leave_nothing_behind(qd: Qd, arguments: tuple[str, ...]) -> None:
@@ -82,6 +103,21 @@ def test_usage_errors_exit_with_1_and_leave_nothing_behind(qd: Qd, arguments: tu
     assert b"Traceback" not in done.err + done.out
     assert done.err + done.out
     assert json.loads(qd("ls", "--format", "json").out) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "-t", "agent-1", "ls", "-la"),
+        ("run", "-t", "agent-1", "ls", "--almost-all"),
+        ("vm", "exec", "agent-1/vm1", "ls", "--almost-all"),
+    ],
+)
+def test_option_that_was_meant_for_the_command_is_told_where_to_go(
+    qd: Qd, arguments: tuple[str, ...]
+) -> None:
+    """Everybody's first mistake with a command of several words."""
+    assert "behind --" in qd(*arguments, expect=1).said
 
 
 def test_selectors_choose_by_label(qd: Qd) -> None:

@@ -55,7 +55,7 @@ def _convert(_type: Any, tokens: Sequence[Token]) -> int:
     return parse_ms(tokens[0].value)
 
 
-Duration = Annotated[int, Parameter(converter=_convert, accepts_keys=False)]
+Duration = Annotated[int, Parameter(converter=_convert, accepts_keys=False, metavar="DURATION")]
 """A parameter in milliseconds that is written as above."""
 
 
@@ -63,5 +63,5 @@ def _convert_timeout(_type: Any, tokens: Sequence[Token]) -> int:
     return parse_timeout_ms(tokens[0].value)
 
 
-Timeout = Annotated[int, Parameter(converter=_convert_timeout, accepts_keys=False)]
+Timeout = Annotated[int, Parameter(converter=_convert_timeout, accepts_keys=False, metavar="DURATION")]
 """As Duration, or one of the presets."""

@@ -17,7 +17,7 @@ from quarterdeck.cli.client.feed import FeedEvent
 from quarterdeck.cli.exit_codes import ExitCode
 from quarterdeck.cli.interrupts import PATIENCE_S, Interrupts
 from quarterdeck.cli.presentation import Presentation, Style, present
-from quarterdeck.cli.tables import counts_line, dropped, ending, outcome_table, text
+from quarterdeck.cli.tables import counts_line, detail, dropped, ending, outcome_table, text
 from quarterdeck.cli.watch import Watch
 from quarterdeck.contracts.states import CommandState
 
@@ -110,7 +110,7 @@ def _summary(subject: Subject, style: Style, shown: Presentation) -> None:
     missed = [row for row in rows if row.state is not CommandState.SUCCEEDED]
     if len(rows) == 1:
         row = rows[0]
-        if missed and row.exit_code is None:
+        if missed and (row.exit_code is None or detail(row)):
             shown.screen.note(f"{row.target}: {ending(row)}{_why(row.error or row.reason)}", "red")
         return
     if missed and not style.group:

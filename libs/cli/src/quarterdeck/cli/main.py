@@ -6,7 +6,7 @@ Owns the table of verbs, the exit code of an error and one line of text for it. 
 import sys
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError
 
 from quarterdeck.contracts.errors import QuarterdeckError
 
@@ -48,8 +48,11 @@ def call(arguments: list[str]) -> int:
     """Runs one verb and returns the exit code."""
     try:
         result = app(arguments, result_action="return_value", exit_on_error=False)
-    except CycloptsError:
-        return 1  # cyclopts has told it; its own exit code, 2, means "some failed" here
+    except CycloptsError as error:
+        # cyclopts has told it; its own exit code, 2, means "some failed" here
+        if isinstance(error, UnknownOptionError) and arguments[0] in {"run", "vm"} and "--" not in arguments:
+            print("Options of the command itself go behind --, as in: -- ls --all", file=sys.stderr)
+        return 1
     except QuarterdeckError as error:
         print("quarterdeck:", _told(error), file=sys.stderr)
         return 1

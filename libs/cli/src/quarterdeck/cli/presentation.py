@@ -46,7 +46,7 @@ class Presentation(msgspec.Struct, kw_only=True):
 
 
 def present(style: Style, board: Board, api: Api, run_id: str) -> Presentation:
-    """`board` knows its targets already. Raises OSError when the log directory cannot be made."""
+    """`board` knows its targets already. Raises UsageError when the log directory cannot be made."""
     screen = Screen.of_process(raw=style.raw)
     sinks: list[Sink] = []
     groups = Groups(screen, api.output) if style.group and style.format == "table" else None

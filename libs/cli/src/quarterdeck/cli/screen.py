@@ -6,15 +6,20 @@ terminal would read them. Every byte that a verb prints goes through here while 
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 import msgspec
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from quarterdeck.cli.escaping import printable
 from quarterdeck.contracts.output import OutputStream
+
+_UNFOLDED: Final = 10_000
+"""Wider than any row of ours, in columns."""
 
 
 class Prefix(msgspec.Struct, frozen=True):
@@ -75,6 +80,10 @@ class Screen:
 
     def show(self, renderable: RenderableType) -> None:
         """A table or the like that is the verb's result, on stdout."""
+        if not self.out.is_terminal and isinstance(renderable, Table):
+            # Nobody's width: a program that reads this wants one line per row.
+            unfolded = self.out.options.update(max_width=_UNFOLDED)
+            self.out.width = max(self.out.width, Measurement.get(self.out, unfolded, renderable).maximum)
         self.out.print(renderable)
 
     def aside(self, renderable: RenderableType) -> None:

@@ -35,7 +35,9 @@ def parse_selectors(values: Iterable[str]) -> dict[str, str]:
     for value in values:
         name, equals, wanted = value.partition("=")
         if not equals or not name:
-            raise UsageError(f"{value!r} is no selector; write label=value")
+            raise UsageError(
+                f"{value!r} is no selector; write label=value, and options of the command itself behind --"
+            )
         selectors[name] = wanted
     return selectors
 

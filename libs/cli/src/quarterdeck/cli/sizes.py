@@ -32,5 +32,5 @@ def _convert(_type: Any, tokens: Sequence[Token]) -> int:
     return parse_bytes(tokens[0].value)
 
 
-Size = Annotated[int, Parameter(converter=_convert, accepts_keys=False)]
+Size = Annotated[int, Parameter(converter=_convert, accepts_keys=False, metavar="SIZE")]
 """A parameter in bytes that is written as above."""

@@ -29,6 +29,9 @@ STATE_STYLES: Final[Mapping[S, str]] = {
     S.TERMINATING: "yellow",
 }
 
+_IDS: Final = frozenset({"RUN", "COMMAND", "ID"})
+"""Columns that people copy from: the others fold to make room for them."""
+
 _SHOWN_ROWS: Final = 40
 """A table of thousands helps nobody; groups and --format do."""
 
@@ -37,7 +40,8 @@ def table(*columns: str) -> Table:
     """An empty table in the house's style."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        whole = column in _IDS
+        made.add_column(column, overflow="ellipsis" if whole else "fold", no_wrap=whole)
     return made
 
 
@@ -56,8 +60,11 @@ def ending(row: Row) -> str:
 
 
 def detail(row: Row) -> str:
-    """What is to be said besides `ending`; nothing when the exit code says it all."""
-    if row.state is S.FAILED and (row.exit_code is not None or row.signal is not None):
+    """What is to be said besides `ending`; nothing when the exit code says it all.
+
+    An exit code with a reason, such as 126 and `spawn_failed`, is not the program's own: nothing was started.
+    """
+    if row.state is S.FAILED and not row.reason and (row.exit_code is not None or row.signal is not None):
         return ""
     return row.error or row.reason or ""
 

@@ -6,10 +6,12 @@ Called through presentation.py.
 """
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from quarterdeck.cli.board import Board, Row
+from quarterdeck.cli.errors import UsageError
 from quarterdeck.cli.watch import Chunk
 from quarterdeck.contracts.output import OutputStream
 
@@ -17,12 +19,22 @@ Fetch = Callable[[str, str], AsyncIterator[bytes]]
 """(command_id, stream) → the whole stored output, in pieces."""
 
 
+def make(directory: Path) -> None:
+    """So that a run whose output could not be kept is not ordered at all. Raises UsageError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--log-dir {directory}: {error.strerror}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise UsageError(f"--log-dir {directory}: nothing can be written there")
+
+
 class LogDir:
     """A Sink. `incomplete` names, after finish, the files that do not have the agent's digest."""
 
     def __init__(self, directory: Path, fetch: Fetch) -> None:
-        """Makes the directory. Raises OSError."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Makes the directory. Raises UsageError."""
+        make(directory)
         self._directory = directory
         self._fetch = fetch
         self._attempts: dict[str, int] = {}

@@ -117,6 +117,6 @@ def _row(agent: Agent) -> tuple[object, ...]:
     if agent.connected and agent.link is not None:
         link = Text(f"{agent.link.carrier} → {agent.link.gateway_id}", style="green")
     else:
-        link = Text("offline", style="yellow")
+        link = Text("revoked", style="dim") if agent.revoked else Text("offline", style="yellow")
     labels = " ".join(f"{name}={value}" for name, value in sorted(agent.labels.items()))
     return (agent.agent_id, link, labels, agent.last_seen, agent.version)

@@ -6,6 +6,7 @@ from quarterdeck.cli.board import Board
 from quarterdeck.cli.client.api import Api
 from quarterdeck.cli.context import ANY_SERVER, Server
 from quarterdeck.cli.durations import Duration
+from quarterdeck.cli.errors import UsageError
 from quarterdeck.cli.exit_codes import ExitCode
 from quarterdeck.cli.resolve import find
 from quarterdeck.cli.screen import Screen
@@ -30,6 +31,8 @@ def cancel(
     wait
         How long to wait for the proof; exit with 3 when it has not come.
     """
+    if not ids:
+        raise UsageError("cancel what? Give the id of a run or a command; `qd ls` shows the latest")
     return asyncio.run(_cancel(ids, None if no_wait else wait / 1000, server))
 
 

@@ -18,6 +18,7 @@ from quarterdeck.cli.exit_codes import ExitCode
 from quarterdeck.cli.follow import Subject, follow
 from quarterdeck.cli.interrupts import Interrupts
 from quarterdeck.cli.order import Payload, parse_env, payload_of
+from quarterdeck.cli.output import log_dir
 from quarterdeck.cli.presentation import Format, Style
 from quarterdeck.cli.screen import Screen
 from quarterdeck.cli.sizes import Size
@@ -139,6 +140,8 @@ async def _run(payload: Payload, where: Where, how: How, shown: Shown, server: S
     connection = server.resolve()
     async with Api(connection.url, connection.token) as api, Interrupts() as interrupts:
         targets = await _targets(api, where)
+        if shown.log_dir is not None:
+            log_dir.make(shown.log_dir)
         accepted = await api.submit(_order(payload, targets, how))
         batch_id = accepted.batch_command_id
         if shown.detach:
