@@ -72,7 +72,7 @@ UNDECODABLE_FRAMES: Final = Counter(
 )
 FENCED_MESSAGES: Final = Counter(
     "fenced_messages_total",
-    "Messages of agents of other protocols that belong to no command of their link.",
+    "Messages of agents that belong to no command of their link, or come after its end.",
     ["dialect"],
     registry=REGISTRY,
 )

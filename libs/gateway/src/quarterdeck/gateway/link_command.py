@@ -17,6 +17,7 @@ class LinkCommand:
         "batch_id",
         "command_id",
         "ended",
+        "ends",
         "result",
         "stderr",
         "stdout",
@@ -35,6 +36,8 @@ class LinkCommand:
         """Held back: the bus does not have all of its output yet."""
         self.ended = False
         """The result went on to the aggregator: nothing is told of the command after it."""
+        self.ends: dict[int, int] = {}
+        """Of the streams whose length the agent's result vouches for: how long they are, in bytes."""
         self.asked_again = False
         """The agent was asked, since it sent `result`, for output that never came."""
 

@@ -64,6 +64,7 @@ class LinkOutput:
         self._touched: dict[StreamWriter, None] = {}
         self._held_bytes = 0
         self._streams = 0
+        self._fenced = False
 
     @property
     def held_bytes(self) -> int:
@@ -95,6 +96,10 @@ class LinkOutput:
         chunk = output.chunk
         if not 0 < len(chunk) <= STORED_CHUNK_BYTES:
             raise LinkRefused(LinkEnd.PROTOCOL, f"an output chunk of {len(chunk)} bytes")
+        end_offset = command.ends.get(output.stream)
+        if end_offset is not None and output.offset + len(chunk) > end_offset:
+            self._fence()
+            return
         writer = self._writer(command, output.stream)
         writer.accept(output.offset, chunk, possible_time_ms(output.at_ms))
         self._touched[writer] = None
@@ -121,6 +126,9 @@ class LinkOutput:
         if command.ended:
             return
         command.result = result
+        ends = {pb.STDOUT: result.stdout, pb.STDERR: result.stderr}
+        # Without a digest the agent lost count, and there may be more.
+        command.ends = {stream: end.length for stream, end in ends.items() if end.sha256}
         command.asked_again = False
         if not command.writers and result.stdout.length == 0 and result.stderr.length == 0:
             self._hand_on(command, result)
@@ -214,6 +222,19 @@ class LinkOutput:
             final_report(result.stderr, command.stderr),
         )
         self._ports.result(result, stdout, stderr)
+
+    def _fence(self) -> None:
+        """More output than the result said there is: it is not stored. Counted; logged once per link."""
+        metrics.FENCED_MESSAGES.labels("native").inc()
+        if not self._fenced:
+            self._fenced = True
+            log.warning(
+                "gateway.message_fenced",
+                tenant=self._tenant,
+                agent_id=self._context.agent_id,
+                dialect="native",
+                what="output after the result",
+            )
 
     def _count(self, writer: StreamWriter) -> None:
         held_bytes = writer.held_bytes
