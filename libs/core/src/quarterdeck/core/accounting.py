@@ -30,6 +30,11 @@ def count_ends(outcomes: Sequence[Outcome], now_ms: int, errors: Mapping[str, st
             log.warning("command.report_refused", command_id=outcome.command_id, verdict=outcome.verdict.name)
 
 
+def count_stopped(outcomes: Sequence[Outcome], now_ms: int) -> None:
+    """Of stops that were asked for: what they ended. That the rest had ended before is no report that came late."""
+    count_ends([outcome for outcome in outcomes if outcome.verdict in _WRITTEN], now_ms)
+
+
 def _ended(outcome: Outcome, duration_s: float, error: str) -> None:
     kind = outcome.command_type
     metrics.COMMAND_DURATION.labels(kind).observe(duration_s)

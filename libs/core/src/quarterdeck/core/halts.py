@@ -13,6 +13,7 @@ from quarterdeck.contracts.errors import NotFound, Unavailable
 from quarterdeck.contracts.ids import child_id
 from quarterdeck.contracts.orders import TerminateRequest
 from quarterdeck.contracts.states import BATCH_TERMINAL, TERMINAL, BatchState, CommandState
+from quarterdeck.core.accounting import count_stopped
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.store import BatchView, Child, CommandView, Move, RawEntry, Store, Verdict
@@ -41,6 +42,7 @@ class Halts:
             move = Move(view.command_id, attempt, CommandState.TERMINATING, self._clock.now_ms())
             written = await self._store.apply([move], [_stop_command(tenant, view.command_id, attempt)])
             await self._relay.publish(written.entries, subject_id=view.command_id)
+            count_stopped(written.outcomes, move.at_ms)
             outcome = written.outcomes[0]
             if outcome.state is None:
                 raise NotFound("no such command", field="command_id")
@@ -73,6 +75,7 @@ class Halts:
             children=[child],
         )
         await self._relay.publish(written.entries, subject_id=command_id)
+        count_stopped(written.outcomes, self._clock.now_ms())
         outcome = written.outcomes[0]
         if outcome.verdict is Verdict.EXISTS:  # its chunk was quicker
             return await self.child(batch, command_id)

@@ -15,6 +15,7 @@ from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import NotConfirmed, TooManyInFlight
 from quarterdeck.contracts.ids import shard_of
 from quarterdeck.core import failpoints
+from quarterdeck.core.accounting import count_ends
 from quarterdeck.core.outbox import Relay
 from quarterdeck.core.store import NewBatch, NewCommand, Store
 
@@ -62,6 +63,7 @@ class Intake:
         written = await self._store.create_command(answered or new)
         if written.existing_id is not None:
             return await self._again(written.existing_id)
+        count_ends(written.outcomes, new.created_at_ms)
         if ttl_s and answered is None:
             await self._limits.recall.asked(new, ttl_s)
         await self._relay.publish(written.entries, subject_id=new.command_id)

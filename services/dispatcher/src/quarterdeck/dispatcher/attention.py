@@ -17,7 +17,7 @@ from quarterdeck.contracts.limits import SETTLE_MS
 from quarterdeck.contracts.orders import TerminateItem
 from quarterdeck.contracts.sessions import ANY_AGENT
 from quarterdeck.contracts.states import CommandState
-from quarterdeck.core.accounting import count_ends
+from quarterdeck.core.accounting import count_ends, count_stopped
 from quarterdeck.core.bus import Bus
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
@@ -224,6 +224,7 @@ class Attention:
                     for one in never_ran
                 ]
             )
+            count_stopped(written.outcomes, now_ms)
             await self._relay.publish(written.entries, subject_id=never_ran[0].command_id)
         stops = [
             TerminateItem(one.command_id, one.agent_id, one.attempt, specs[one.command_id].grace_ms)

@@ -15,6 +15,7 @@ from quarterdeck.contracts.ids import child_id
 from quarterdeck.contracts.limits import CHUNK_TARGETS
 from quarterdeck.contracts.orders import GatewayTerminate, TerminateItem, TerminateRequest
 from quarterdeck.contracts.states import CommandState
+from quarterdeck.core.accounting import count_stopped
 from quarterdeck.core.bus import Bus, BusError
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.outbox import Relay
@@ -57,6 +58,7 @@ class Stopping:
         written = await self._store.apply(
             [Move(view.command_id, view.attempt, CommandState.TERMINATING, now_ms) for view in views]
         )
+        count_stopped(written.outcomes, now_ms)
         grace_ms = {view.command_id: view.spec.grace_ms for view in views}
         stops = [
             TerminateItem(outcome.command_id, outcome.agent_id, outcome.attempt, grace_ms[outcome.command_id])
