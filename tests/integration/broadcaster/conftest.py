@@ -19,7 +19,7 @@ async def deck(shared_nats_url: str, shared_redis_url: str) -> AsyncIterator[Dec
 @pytest.fixture
 async def stage(deck: Deck, tmp_path: Path) -> AsyncIterator[Deck]:
     """`deck.http` reaches a broadcaster."""
-    settings = BroadcasterSettings(port_file=tmp_path / "port", stall_s=0.5)
+    settings = BroadcasterSettings(port_file=tmp_path / "port", stall_s=3.0)
     async with running_broadcaster(deck, settings) as client:
         deck.http = client
         deck.url = str(client.base_url)
