@@ -8,6 +8,7 @@ import pytest
 
 from quarterdeck.contracts import reports, subjects
 from quarterdeck.contracts.limits import STORED_CHUNK_BYTES
+from quarterdeck.contracts.links import LinkEnd
 from quarterdeck.contracts.orders import OrderAnswer
 from quarterdeck.contracts.reports import Report
 from quarterdeck.contracts.states import CommandState
@@ -273,3 +274,23 @@ async def test_frame_that_breaks_a_conversation_ends_its_link_alone(house: House
     assert await broken.hear() == {}
     await sound.order("c2")
     assert await sound.hear() == {"run": "c2"}
+
+
+async def test_order_behind_one_that_the_agent_does_not_read_is_not_written_after_the_links_end(
+    house: House,
+) -> None:
+    """I3: both were about to be written; the second never was, and comes back."""
+    agent = await NoteAgent.connected(house)
+    link = house.gateway.links.find(TENANT, "n1")
+    assert link is not None
+
+    agent.wire.reads.clear()
+    await agent.order("c1", "c2", handover="h1")
+    await eventually(lambda: link._desk.find("c1") is not None)  # type: ignore[attr-defined]
+    link.end(LinkEnd.REVOKED)
+    await eventually(lambda: len(agent.wire.reads._waiters) == 2)
+    agent.wire.reads.set()
+
+    assert (await report_of(house, reports.Returned, "c2")).handover == "h1"
+    assert (await report_of(house, reports.Result)).end is CommandState.OUTCOME_UNKNOWN
+    assert kinds(house, "c2") == ["Returned"]

@@ -196,8 +196,8 @@ class ForeignLink:
                 await self._write(command, claim)
 
     async def _write(self, command: ForeignCommand, claim: Claim) -> None:
-        if self._waiting.remove(command.key) is None:
-            return  # stopped while it was claimed
+        if self._end is not None or self._waiting.remove(command.key) is None:
+            return  # the link ends, and gives it back; or it was stopped while it was claimed
         expires_ms = command.queued.sheet.expires_ms
         if claim is Claim.TAKEN:
             self._desk.unwritten(
