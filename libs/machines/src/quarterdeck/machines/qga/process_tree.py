@@ -44,6 +44,8 @@ _FIRST_LOOK_S: Final = 0.005
 _SLOWEST_LOOK_S: Final = 0.25
 _PROOF_TIMEOUT_S: Final = 30.0
 """A process that survives SIGKILL this long sits in the guest's kernel; then its end cannot be proven."""
+_PATIENCE_S: Final = 30.0
+"""With one look or one signal. /proc itself can hang, over a process that the guest's kernel holds."""
 
 
 class GuestProcess(NamedTuple):
@@ -81,7 +83,7 @@ class ProcessTree:
     async def members(self) -> list[GuestProcess]:
         """Those that live. Empty: nothing is left, proven. Raises what `exec_and_wait` raises, and NotSupported."""
         program = GuestExec.simple(self._shell, ["-c", _LOOK, "sh", f"{MARKER_VARIABLE}={self._marker}"])
-        output = (await self._qga.exec_and_wait(program)).stdout
+        output = (await self._qga.exec_and_wait(program, _PATIENCE_S)).stdout
         look = parse_look(output)
         if not look.processes:
             text = "the guest does not tell its processes"
@@ -128,9 +130,8 @@ class ProcessTree:
             targets.insert(0, f"-{self.leader_pid}")
         for number in numbers:
             name = number.name.removeprefix("SIG")
-            await self._qga.exec_and_wait(
-                GuestExec(path=self._shell, arg=["-c", _SIGNAL, "sh", name, *targets])
-            )
+            program = GuestExec(path=self._shell, arg=["-c", _SIGNAL, "sh", name, *targets])
+            await self._qga.exec_and_wait(program, _PATIENCE_S)
 
     # ---- Who belongs to it
 

@@ -32,6 +32,8 @@ _QUIET_S: Final = 0.5
 _MANY_FILES: Final = 32
 _LARGE_BYTES: Final = 64 * 1024
 """`rm` costs the guest as much as a short command. So small files wait until no command has ended for a moment."""
+_PATIENCE_S: Final = 20.0
+"""With our own small programs. One that hangs, in a dead file system say, must not hold up all commands after it."""
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _DISABLED: Final = "CommandNotFound"
 """What an agent answers for a command that it does not have, or that the guest's administrator switched off."""
@@ -175,4 +177,5 @@ class Scratch:
             self._timer = None
 
     async def _run(self, script: str, *arguments: str) -> GuestExecStatus:
-        return await self.qga.exec_and_wait(GuestExec.simple(self.shell, ["-c", script, "sh", *arguments]))
+        program = GuestExec.simple(self.shell, ["-c", script, "sh", *arguments])
+        return await self.qga.exec_and_wait(program, _PATIENCE_S)
