@@ -13,6 +13,7 @@ from quarterdeck.contracts.guests import VirtioReply, VirtioSend
 from quarterdeck.machines.errors import ConnectionEnded
 from quarterdeck.machines.guest import Guest, UnixEndpoint
 from quarterdeck.machines.virtio_serial import VirtioSerialProtocol, VirtioSerialProtocolBuilder
+from quarterdeck.testing.eventually import eventually
 
 CHANNEL = "org.example.test"
 
@@ -110,6 +111,29 @@ async def test_reply_that_is_none_is_a_failure_in_time(socket_dir: Path, answer:
             await exchange(channel, _send(message={}, reply_timeout_ms=500 if not answer else 20_000))
 
     assert (failure.value.reason, failure.value.unknown) == ("execution_failed", False)
+
+
+async def test_guest_that_never_stops_writing_is_a_failure_in_time(socket_dir: Path) -> None:
+    """S2-25F: and nothing was sent to it."""
+    received: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader) -> None:
+        try:
+            received.append(await reader.readline())
+        except ConnectionError:
+            received.append(b"")
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taking = asyncio.create_task(take(reader))
+        while not taking.done():
+            writer.write(b"tick\n" * 10_000)
+            await writer.drain()
+
+    async with channel_to(socket_dir, script) as channel:
+        with pytest.raises(HandlerError, match="does not stop writing"):
+            async with asyncio.timeout(60):
+                await exchange(channel, _send(message={}, reply_timeout_ms=500))
+    await eventually(lambda: received == [b""])
 
 
 async def test_channel_that_ends_midway_is_told(socket_dir: Path) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _UNREAD_S: Final = 0.01
 """What has reached us is read in less: the socket is looked at once."""
+_QUIET_WITHIN_S: Final = 1.0
+"""A guest that writes on and on has no reply: no line of it would be one."""
 _MAX_REPLY_BYTES: Final = 128 * 1024
 """As JSON it is at most twice as long, but for control characters, and fits into a result."""
 
@@ -45,12 +47,23 @@ async def exchange(channel: "VirtioSerialProtocol", asked: VirtioSend) -> Virtio
 
 
 async def _drop_unread(channel: "VirtioSerialProtocol") -> None:
-    try:
-        while True:
-            async with asyncio.timeout(_UNREAD_S):
+    """Raises HandlerError, ConnectionEnded."""
+    clock = asyncio.get_running_loop().time
+    gives_up_at_s = clock() + _QUIET_WITHIN_S
+    was_silent = False
+    while True:
+        try:
+            # A second look, since the first may have ended because we were busy, with something in the socket.
+            async with asyncio.timeout(0 if was_silent else _UNREAD_S):
                 await channel.receive()
-    except TimeoutError:
-        pass
+        except TimeoutError:
+            if was_silent:
+                return
+            was_silent = True
+        else:
+            was_silent = False
+            if clock() >= gives_up_at_s:
+                raise _failed("the guest does not stop writing, so no line could be told to be the reply")
 
 
 async def _next_line(channel: "VirtioSerialProtocol") -> bytes:
