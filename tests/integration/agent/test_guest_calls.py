@@ -1,6 +1,7 @@
 """Calls to a guest's QEMU, against a real one; and what is said of guests that are not there."""
 
 import asyncio
+import os
 import signal
 import socket
 from pathlib import Path
@@ -130,6 +131,19 @@ async def test_name_that_is_no_id_is_no_target(tmp_path: Path, socket_dir: Path)
         listener.bind(str(socket_dir / "qga.sock"))
         async with hypervisor(settings) as link:
             assert list(link.hello.guests) == [GUEST]
+
+
+async def test_name_that_is_no_text_can_be_logged(tmp_path: Path, socket_dir: Path) -> None:
+    """Or nobody could start here: logs are JSON, and the name of a file may be any bytes."""
+    settings = executor_settings(tmp_path, socket_dir, "qga")
+    (tmp_path / "vms" / os.fsdecode(b"vm\xff")).symlink_to(socket_dir)
+    with socket.socket(socket.AF_UNIX) as listener, structlog.testing.capture_logs() as logs:
+        listener.bind(str(socket_dir / "qga.sock"))
+        async with hypervisor(settings) as link:
+            assert list(link.hello.guests) == [GUEST]
+
+    assert "guests.name_unusable" in {entry["event"] for entry in logs}
+    assert msgspec.json.encode(logs)
 
 
 async def test_agent_that_never_answers_fails_the_command_in_time(tmp_path: Path, socket_dir: Path) -> None:

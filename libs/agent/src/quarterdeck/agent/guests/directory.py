@@ -93,5 +93,6 @@ class GuestDirectory:
             return True
         if name not in self._unusable and len(self._unusable) < MAX_GUESTS:
             self._unusable.add(name)
-            log.warning("guests.name_unusable", guest=name)
+            # As it can be printed: the name of a file may hold bytes that are no text.
+            log.warning("guests.name_unusable", guest=ascii(name)[1:-1])
         return False
