@@ -136,6 +136,17 @@ async def test_program_that_a_signal_ended_and_one_that_is_missing_are_told_apar
     assert (missing_result.end, missing_result.exit_code) == (pb.FAILED, 127)
 
 
+async def test_text_that_no_guest_can_be_told_is_refused_and_nothing_is_started(link: Conversation) -> None:
+    """S2-25F: QEMU's JSON has no noncharacters; a script goes another way, and may hold them."""
+    told = await link.shell("echo \ufffe", guest=GUEST)
+    script = await link.order("shell", {"script": "printf '%s' \ufffe"}, guest=GUEST)
+
+    refused, carried = await link.result(told), await link.result(script)
+
+    assert (refused.end, refused.reason) == (pb.FAILED, "guest_refused")
+    assert (carried.end, link.stdout(script)) == (pb.SUCCEEDED, "\ufffe".encode())
+
+
 async def test_terminate_ends_the_whole_tree_in_the_guest(link: Conversation) -> None:
     """S2-23F: SIGTERM is ignored, a grandchild has a session of its own; nothing is left when the end is told."""
     command = "trap '' TERM; setsid sleep 600 & echo $!; sleep 600 & echo $!; echo $$; wait; wait"

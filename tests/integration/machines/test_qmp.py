@@ -137,6 +137,22 @@ async def test_arguments_that_are_no_json_do_not_reach_qemu(
     assert await answers(qmp)
 
 
+@pytest.mark.parametrize("text", ["\ufffe", "a\ufdd0", "\U0010ffff"])
+async def test_text_that_qemu_cannot_read_does_not_end_the_connection_of_others(
+    qmp: QmpProtocol, text: str
+) -> None:
+    """S2-25F: QEMU hangs up over Unicode's noncharacters, and all who share the connection would be lost."""
+    events = qmp.events()
+
+    with pytest.raises(InvalidInput, match="noncharacters"):
+        await qmp.execute_command("qom-list", {"path": text})
+    with pytest.raises(InvalidInput, match="noncharacters"):
+        await qmp.execute_command(text)
+    await qmp.execute_command("cont")
+
+    assert (await anext(events)).event == "RESUME"
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b'{"return": {}}', b'{"execute": 5}', b"\xff", b'{"execute": "\xff"}']
 )

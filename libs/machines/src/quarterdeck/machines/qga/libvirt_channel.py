@@ -22,6 +22,7 @@ from quarterdeck.machines.errors import (
 )
 from quarterdeck.machines.guest import LibvirtEndpoint, ProtocolType
 from quarterdeck.machines.libvirt_connection import LibvirtConnection
+from quarterdeck.machines.noncharacters import NONCHARACTERS_REFUSED, has_noncharacter
 from quarterdeck.machines.qga.channel import Answer
 from quarterdeck.machines.qga.framing import decode_reply
 from quarterdeck.machines.qga.structures import Request
@@ -80,12 +81,14 @@ class LibvirtChannel:
         message: dict[str, object] = {"execute": request.command}
         if request.arguments is not None:
             message["arguments"] = request.arguments
-        line = msgspec.json.encode(message).decode()
+        line = msgspec.json.encode(message)
+        if has_noncharacter(line):
+            return Answer.refused(self._refused("GenericError", NONCHARACTERS_REFUSED))
         try:
             answer: str = await self._call(
                 connection,
                 ConnectionEnded,
-                lambda _: libvirt_qemu.qemuAgentCommand(domain, line, wait_s, _NO_FLAGS),
+                lambda _: libvirt_qemu.qemuAgentCommand(domain, line.decode(), wait_s, _NO_FLAGS),
             )
             reply = decode_reply(answer.encode())
         except Refused as refusal:
@@ -96,14 +99,7 @@ class LibvirtChannel:
         except ValueError as error:
             raise self._error(ProtocolViolation, str(error)) from None
         if reply.error is not None:
-            return Answer.refused(
-                Refused(
-                    reply.error.error_class,
-                    reply.error.description,
-                    guest=self._guest,
-                    protocol=ProtocolType.QGA,
-                )
-            )
+            return Answer.refused(self._refused(reply.error.error_class, reply.error.description))
         assert isinstance(reply.result, msgspec.Raw)
         return Answer(self._guest, reply.result)
 
@@ -123,7 +119,7 @@ class LibvirtChannel:
         match error.get_error_code():
             case libvirt.VIR_ERR_INTERNAL_ERROR:  # the agent's refusal comes as one of these
                 error_class = "CommandNotFound" if _NO_SUCH_COMMAND.search(text) else "GenericError"
-                return Refused(error_class, text, guest=self._guest, protocol=ProtocolType.QGA)
+                return self._refused(error_class, text)
             case libvirt.VIR_ERR_OPERATION_INVALID:  # the domain is not running
                 return self._error(GuestPaused, text)
             case (
@@ -135,6 +131,9 @@ class LibvirtChannel:
             case libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED | libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
                 return self._error(ProtocolUnavailable, text)
         return self._error(otherwise, text)
+
+    def _refused(self, error_class: str, text: str) -> Refused:
+        return Refused(error_class, text, guest=self._guest, protocol=ProtocolType.QGA)
 
     def _error(self, error_type: type[MachineError], message: str) -> MachineError:
         return error_type(message, guest=self._guest, protocol=ProtocolType.QGA)

@@ -17,6 +17,7 @@ import structlog
 
 from quarterdeck.machines.errors import ConnectionEnded, MachineError, ProtocolViolation, Refused
 from quarterdeck.machines.guest import Endpoint, ProtocolType
+from quarterdeck.machines.noncharacters import NONCHARACTERS_REFUSED, has_noncharacter
 from quarterdeck.machines.qga.channel import Answer
 from quarterdeck.machines.qga.framing import (
     MAX_REPLY_BYTES,
@@ -74,9 +75,12 @@ class SocketChannel:
             else:
                 await self._synchronise()
         ids = [self._new_id() if self._echoes_ids else None for _ in requests]
+        lines = b"".join(map(encode_request, requests, ids))
+        if has_noncharacter(lines):
+            raise Refused("GenericError", NONCHARACTERS_REFUSED, guest=self._guest, protocol=ProtocolType.QGA)
         self._in_order = False
         self._expect(requests, ids)
-        await self._send(b"".join(map(encode_request, requests, ids)))
+        await self._send(lines)
         answers = [await self._answer_to(request_id) for request_id in ids]
         self._owed.clear()
         self._in_order = True

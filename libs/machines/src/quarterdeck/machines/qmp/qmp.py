@@ -21,6 +21,7 @@ from quarterdeck.machines.errors import (
     UnknownKey,
 )
 from quarterdeck.machines.guest import Guest, LibvirtEndpoint, ProtocolType
+from quarterdeck.machines.noncharacters import NONCHARACTERS_REFUSED, has_noncharacter
 from quarterdeck.machines.protocol import DEFAULT_TIMEOUT_S
 from quarterdeck.machines.qmp.events import EventStream
 from quarterdeck.machines.qmp.messages import QmpCommand, QmpKey, QmpStatus, QmpVersion
@@ -212,6 +213,8 @@ class QmpProtocolBuilder:
 def _check(command: str, arguments: Mapping[str, Any] | None) -> None:
     """QEMU ends the connection, for everybody, over what it cannot parse. Raises InvalidInput."""
     try:
-        json.dumps([command, arguments], allow_nan=False, ensure_ascii=False).encode()
+        line = json.dumps([command, arguments], allow_nan=False, ensure_ascii=False).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"arguments: expected JSON: {error}", field="arguments") from error
+    if has_noncharacter(line):
+        raise InvalidInput(f"arguments: {NONCHARACTERS_REFUSED}", field="arguments")
