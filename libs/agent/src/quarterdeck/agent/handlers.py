@@ -86,7 +86,8 @@ class Handlers:
             result = await handler.handle(payload, context)
         except HandlerError:
             raise
-        except (Exception, SystemExit) as error:  # SystemExit: one command's, and no reason for the agent to go
+        except (Exception, SystemExit) as error:
+            # SystemExit ends one command, and is no reason for the agent to go.
             raise _failed(error) from error
         if not isinstance(result, bytes):  # a handler of one's own may hold to less than its type says
             raise HandlerError(
