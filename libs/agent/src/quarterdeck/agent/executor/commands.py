@@ -201,11 +201,14 @@ class Commands:
         """It waits and never starts. Raises JournalUnwritable: then that is not certain, and it has no end yet."""
         self._slots.withdraw(key)
         self._journal.cancel(key)
-        entry, work = self._waiting.pop(key)
 
         def say() -> None:
             if acknowledge:
                 self._reporter.terminate_acknowledged(key)
+            withdrawn = self._waiting.pop(key, None)
+            if withdrawn is None:  # asked for twice, or expired meanwhile
+                return
+            entry, work = withdrawn
             outcome = Outcome(end=order.end, reason=order.reason)
             self._reporter.result(entry, outcome, traceparent=work.traceparent)
 

@@ -154,11 +154,14 @@ class Journal:
 
     def durable(self) -> "asyncio.Future[None]":
         """Done when everything so far is durable. Shared: never cancel it; to wait, use `until_durable`."""
+        if self._log.unsound:  # a sync says nothing any more, but of a new file
+            with contextlib.suppress(JournalUnwritable):
+                self._compact()
         return self._log.durable()
 
     async def until_durable(self) -> None:
         """Raises JournalUnwritable."""
-        await asyncio.shield(self._log.durable())
+        await asyncio.shield(self.durable())
 
     # ---- Phases
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import structlog
 
@@ -24,6 +24,8 @@ from quarterdeck.contracts.errors import QuarterdeckError
 from quarterdeck.core import failpoints
 
 log = structlog.get_logger()
+
+_CLOSED: Final = -1
 
 Sync = Callable[[int], None]
 """Makes durable what was written to a file descriptor, as os.fdatasync does. Raises OSError."""
@@ -83,8 +85,8 @@ class LogFile:
 
     def append(self, record: bytes) -> Span:
         """Returns when the kernel has it. Raises JournalUnwritable; then nothing of it is in the file."""
-        if self._unsound:
-            raise JournalUnwritable("the journal has to be rewritten first")
+        if self._unsound or self._descriptor == _CLOSED:
+            raise JournalUnwritable("the journal is closed, or has to be rewritten first")
         try:
             written = os.write(self._descriptor, record)
         except OSError as error:
@@ -105,6 +107,8 @@ class LogFile:
         Blocks the loop for the writes and two syncs: some 20 ms per megabyte-sized journal, every few tens of
         thousands of commands.
         """
+        if self._descriptor == _CLOSED:  # the file may be another executor's by now
+            raise JournalUnwritable("the journal is closed")
         path = self._path.with_suffix(".new")
         spans, size_bytes = [], 0
         descriptor = -1
@@ -117,16 +121,22 @@ class LogFile:
                     size_bytes += len(record)
             self._sync(descriptor)
             path.rename(self._path)
-            sync_directory(self._path.parent)
         except OSError as error:
             if descriptor >= 0:
                 os.close(descriptor)
             path.unlink(missing_ok=True)
             raise JournalUnwritable(f"the journal cannot be rewritten: {error.strerror}") from error
+        # What has this name is our file from now on, also if nobody can say which one a power cut would leave.
         self._retired.append(self._descriptor)
         self._descriptor, self.size_bytes = descriptor, size_bytes
-        self._unsound = False
-        self._synced = self._written
+        try:
+            sync_directory(self._path.parent)
+        except OSError as error:
+            self._unsound = True
+            log.error("executor.journal_sync_failed", error=repr(error))
+        else:
+            self._unsound = False
+            self._synced = self._written
         self._close_retired()
         return spans
 
@@ -152,6 +162,10 @@ class LogFile:
     def _begin(self) -> None:
         if self._current is not None or self._next is None:
             return
+        if self._unsound:
+            failed, self._next = self._next, None
+            _fail(failed, "the journal has to be rewritten first")
+            return
         self._current, self._next = self._next, None
         self._current_covers = self._written
         sync = self._loop.run_in_executor(self._worker, self._sync_once, self._descriptor)
@@ -174,8 +188,7 @@ class LogFile:
             # The kernel may have dropped the pages, and the next sync would lie. Source: fsync(2), "EIO".
             self._unsound = self._unsound or descriptor == self._descriptor
             log.error("executor.journal_sync_failed", error=repr(error))
-            waiters.set_exception(JournalUnwritable(f"the journal cannot be synced: {error}"))
-            waiters.exception()  # somebody may have asked for durability without waiting for it
+            _fail(waiters, f"the journal cannot be synced: {error}")
         self._begin()
 
     # ---- The rest
@@ -190,6 +203,7 @@ class LogFile:
         self._close_retired()
         os.close(self._descriptor)
         os.close(self._lock)
+        self._descriptor = _CLOSED  # the number will be somebody else's
 
     def _take_back(self) -> None:
         """Half a record at the end would hide whatever is appended after it."""
@@ -203,6 +217,11 @@ class LogFile:
             for descriptor in self._retired:
                 os.close(descriptor)
             self._retired.clear()
+
+
+def _fail(waiters: "asyncio.Future[None]", cause: str) -> None:
+    waiters.set_exception(JournalUnwritable(cause))
+    waiters.exception()  # somebody may have asked for durability without waiting for it
 
 
 def sync_directory(directory: Path) -> None:
