@@ -5,7 +5,9 @@ nothing itself; service.py does.
 """
 
 import asyncio
+import contextlib
 import os
+import signal
 from collections.abc import Callable
 from typing import Final
 
@@ -32,6 +34,9 @@ log = structlog.get_logger()
 
 _LINGER_S: Final = 0.1
 """How long after the child's end output of its own children is still waited for, when they hold the pipe."""
+
+_LAST_LOOK_S: Final = 0.5
+"""For a process that was killed because the agent goes."""
 
 
 class ProcessTools(msgspec.Struct, frozen=True):
@@ -60,6 +65,8 @@ class ProcessRun:
         self._returncode: int | None = None
         self._turn = asyncio.Event()
         """Set at exit, at a stop, and when a pipe ends after the exit."""
+        self._tree: ProcessTree | None = None
+        """Once it is being stopped."""
         self._readers: tuple[PipeReader, ...] = ()
         self._timers: list[asyncio.TimerHandle] = []
         self._last_activity_s = 0.0
@@ -100,6 +107,9 @@ class ProcessRun:
         on_started(RunStarted(started_at_ms, process.pid, stat.started_ticks if stat else 0))
         try:
             return await self._watch(process, started_at_ms)
+        except asyncio.CancelledError:
+            await self._kill(process)
+            raise
         finally:
             self._tools.tracked_pids.discard(process.pid)
             for timer in self._timers:
@@ -137,13 +147,28 @@ class ProcessRun:
         order = self._stop_order if self._returncode is None else None
         proven = True
         if order is not None:
-            tree = ProcessTree.of_child(process.pid, self._spec.marker, self._tools.table)
-            proven = await stop_tree(tree, grace_s=order.grace_s)
+            self._tree = self._tree_of(process)
+            proven = await stop_tree(self._tree, grace_s=order.grace_s)
             while proven and self._returncode is None:  # seen dead; its pidfd says so in a moment
                 self._turn.clear()
                 await self._turn.wait()
         await self._take_rest()
         return self._outcome(order, proven=proven, started_at_ms=started_at_ms)
+
+    def _tree_of(self, process: Process) -> ProcessTree:
+        return ProcessTree.of_child(process.pid, self._spec.marker, self._tools.table)
+
+    async def _kill(self, process: Process) -> None:
+        """The agent goes and has no time left: unproven, so its successor will say that the end is unknown."""
+        tree = self._tree or (self._tree_of(process) if self._returncode is None else None)
+        if tree is None:
+            return
+        tree.signal(signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_LOOK_S):
+                while self._returncode is None:
+                    self._turn.clear()
+                    await self._turn.wait()
 
     async def _take_rest(self) -> None:
         """All that the child itself wrote; and what others write shortly after, who hold its pipes."""

@@ -103,8 +103,8 @@ class Executor:
         Raises OSError when a directory cannot be made or read, JournalInUse beside another executor, RecordUnknown
         when a newer agent has written the journal.
         """
+        self._journal.open()  # first: beside another executor, nothing of it may be touched
         prepare_scratch(self._settings.scratch_dir)
-        self._journal.open()
         self._spools.prepare(
             {entry.key for entry in self._journal.open_entries() if entry.phase is Phase.EXITED}
         )
