@@ -7,10 +7,13 @@ import resource
 import time
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.executor.streams import RETAINED_BYTES, OutputBuffer
+from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation
 
@@ -133,6 +136,32 @@ async def test_gateway_that_lost_output_gets_it_again(link: Conversation) -> Non
     assert link.chunks[0].offset == 4
     await link.terminate(key, grace_ms=0)
     assert (await link.result(key)).stdout.length == 10
+
+
+async def test_result_does_not_wait_for_output_that_the_store_turns_out_to_have(
+    settings: ExecutorSettings,
+) -> None:
+    """I4: the acknowledgement of a link's output may come on the next one, before it is sent again."""
+    executor = Executor(msgspec.structs.replace(settings, repeat_reports_s=3600))
+    await executor.start()
+    link = Conversation(executor)
+    await link.open()
+    link.ack_output = link.ack_reports = False
+    key = await link.shell("echo hello")
+    await link.result(key)
+    link.reports.clear()
+
+    await link.cut()
+    await link.say(challenge=pb.Challenge(nonce=bytes(32)))
+    await executor.receive()
+    await link.say(welcome=link.welcome())
+    await link.acknowledge_output(key, 6)
+    link.listen()
+    result = await link.result(key, timeout_s=10)
+
+    assert result.stdout.length == 6
+    await link.cut()
+    await executor.stop(grace_s=0.2)
 
 
 async def test_reports_overtake_output_that_waits_for_the_window(link: Conversation) -> None:

@@ -208,8 +208,8 @@ class Outlet:
         source.in_flight_bytes, source.memory_bytes = in_flight_bytes, memory_bytes
 
     def _release(self, output: CommandOutput) -> None:
-        """The result, if it only waited for output that will never come."""
-        if output.damaged and output.all_sent and (report := self._held.pop(output, None)):
+        """The result, if it only waited for output that will never come, or that the store turns out to have."""
+        if output.all_sent and (report := self._held.pop(output, None)):
             self._send(report)
 
     def _queue(self, source: _Source) -> None:
