@@ -28,6 +28,11 @@ class Log:
     def horizon(self) -> Horizon:
         return Horizon(self._feed_created_ms, self._position)
 
+    async def check(self) -> None:
+        """That there is a log to be read. Raises Unavailable, StreamNotFound."""
+        for stream in (streams.STATE, streams.FEED):
+            await self._bus.stream_info(stream)
+
     async def since(self, horizon: Horizon | None) -> AsyncIterator[list[StoredMessage]]:
         """All that was told after `horizon`, or ever. Raises Unavailable, StreamNotFound, StreamReplaced."""
         feed = await self._bus.stream_info(streams.FEED)

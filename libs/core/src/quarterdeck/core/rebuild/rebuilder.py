@@ -69,6 +69,8 @@ class Rebuilder:
 
         Raises Unavailable, StreamNotFound, StreamReplaced; then the shards stay shut and it may be called again.
         """
+        if force:  # what is whole is not dropped for a log that cannot be read
+            await Log(self._bus).check()
         standings = [one for one in await self._store.shard_standing() if force or not one.open]
         run = await self._store.run_id()
         token = f"{run}/{new_id()}"
