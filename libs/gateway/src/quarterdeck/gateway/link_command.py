@@ -1,11 +1,16 @@
 """What a link knows of one command attempt that it carries: where its output goes, and the result that waits for it."""
 
+from typing import Final
+
 from quarterdeck.contracts.reports import StreamReport
 from quarterdeck.gateway.stream_writer import StreamWriter
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 
 EMPTY_DIGEST = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 """SHA-256 of nothing. Source: FIPS 180-4."""
+
+_MOST_BYTES: Final = 2**53 - 1
+"""The largest count that scripts and every reader of JSON hold exactly. Source: RFC 8259 §6."""
 
 
 class LinkCommand:
@@ -47,25 +52,24 @@ class LinkCommand:
 
 
 def final_report(end: pb.StreamEnd, writer: StreamWriter | None) -> StreamReport:
-    """What the agent says of a whole stream, beside what we stored of it."""
+    """What the agent says of a whole stream, beside what we stored of it. Nobody behind us may choke on its counts."""
+    length, truncated_bytes = min(end.length, _MOST_BYTES), min(end.truncated_bytes, _MOST_BYTES)
     if writer is None:
         stored_sha256 = EMPTY_DIGEST if end.length == 0 else b""
         return StreamReport(
-            length=end.length,
+            length=length,
             sha256=end.sha256,
             stored_sha256=stored_sha256,
-            truncated_bytes=end.truncated_bytes,
+            truncated_bytes=truncated_bytes,
         )
     if not end.sha256 and end.length < writer.stored_offset:
         # The agent lost count (its executor was killed): what is stored is there, and nobody vouches for it.
-        return StreamReport(
-            length=writer.stored_offset, truncated_bytes=end.truncated_bytes, tail=writer.tail
-        )
+        return StreamReport(length=writer.stored_offset, truncated_bytes=truncated_bytes, tail=writer.tail)
     return StreamReport(
-        length=end.length,
+        length=length,
         sha256=end.sha256,
         stored_sha256=writer.digest,
-        truncated_bytes=end.truncated_bytes,
+        truncated_bytes=truncated_bytes,
         tail=writer.tail,
     )
 
