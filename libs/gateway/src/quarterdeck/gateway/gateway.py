@@ -16,7 +16,7 @@ from quarterdeck.contracts.links import LinkEnd, LinkRecord
 from quarterdeck.core.bus import BusError
 from quarterdeck.core.clock import Clock
 from quarterdeck.core.registry import Entry, Registry
-from quarterdeck.core.registry.keys import parse_agent_key
+from quarterdeck.core.registry.keys import agent_key, parse_agent_key
 from quarterdeck.core.runtime.tasks import TaskSet
 from quarterdeck.gateway.agent_events import AgentEvents
 from quarterdeck.gateway.connection import Connection, ConnectionLost
@@ -147,11 +147,22 @@ class Gateway:
         self._links.add(link)
         self._parts.metrics.came(link.dialect)
         try:
+            if self._revoked_meanwhile(link):
+                raise LinkRefused(LinkEnd.REVOKED, "this agent was revoked")
             await self._admit(link, connection)
         except BaseException:
             self._retire(link, LinkEnd.CLOSED)
             raise
         return link
+
+    def _revoked_meanwhile(self, link: ServedLink) -> bool:
+        """We may have heard of it when there was no link to end. Our copy may also be older than what was proved."""
+        entry = self._registry.agents.current.get(agent_key(link.tenant, link.agent_id))
+        return (
+            entry is not None
+            and entry.value.revoked
+            and entry.value.enrolled_at_ms >= link.record.enrolled_at_ms
+        )
 
     async def _admit(self, link: ServedLink, connection: Connection) -> None:
         epoch = await self._records.connected(link, link.record)
