@@ -1,12 +1,17 @@
 """How blocking calls are kept off the loop. What is called is a function here; a real libvirt is elsewhere."""
 
 import asyncio
+import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from quarterdeck.machines.libvirt_connection import LibvirtConnection
+from quarterdeck.machines.errors import ConnectFailed
+from quarterdeck.machines.guest import ProtocolType
+from quarterdeck.machines.libvirt_connection import MAX_ABANDONED, LibvirtConnection
+from quarterdeck.testing.eventually import eventually
 
 PATIENCE_S = 60
 
@@ -59,6 +64,42 @@ async def test_a_call_whose_caller_left_costs_one_thread_and_holds_back_the_next
     may_end.set()
 
     assert await asyncio.gather(*others) == [0, 1, 2]
+
+
+async def test_a_daemon_that_hangs_costs_a_bounded_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2-11, S2-25F: whoever looks for guests comes back every few seconds, for as long as it hangs."""
+    began, may_end = threading.Semaphore(0), threading.Event()
+
+    def hang(_uri: str) -> SimpleNamespace:
+        began.release()
+        assert may_end.wait(PATIENCE_S)
+        return SimpleNamespace(close=lambda: None)
+
+    library = SimpleNamespace(open=hang, registerErrorHandler=lambda *_: None, libvirtError=OSError)
+    monkeypatch.setitem(sys.modules, "libvirt", library)
+
+    async def connect() -> LibvirtConnection:
+        return await LibvirtConnection.open("qemu:///hangs", guest="vm1", protocol=ProtocolType.QMP)
+
+    for _ in range(MAX_ABANDONED):
+        leaver = asyncio.create_task(connect())
+        assert await asyncio.to_thread(began.acquire, True, PATIENCE_S)
+        leaver.cancel()
+        await asyncio.wait({leaver})
+
+    with pytest.raises(ConnectFailed, match="still unanswered"):
+        await connect()
+
+    may_end.set()
+
+    async def answers() -> bool:
+        try:
+            (await connect()).close()
+        except ConnectFailed:
+            return False
+        return True
+
+    await eventually(answers)
 
 
 def test_a_call_that_outlives_its_loop_ends_in_silence() -> None:
