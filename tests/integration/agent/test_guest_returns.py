@@ -1,10 +1,13 @@
 """Guests that went away between two commands, or have no way in: what the next command is told."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import msgspec
+import structlog
 
+from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.integration.agent.guests import GUEST, executor_settings, hypervisor
@@ -51,3 +54,22 @@ async def test_commands_that_wait_for_the_same_silence_fail_together(
 
     assert {(result.end, result.reason) for result in results} == {(pb.FAILED, "guest_unreachable")}
     assert connections <= 2
+
+
+async def test_stop_outlasts_a_short_silence_of_the_guests_agent(
+    tmp_path: Path, guest_agent_process: HostGuestAgent
+) -> None:
+    """S2-23F, S2-25F: what was told to end does not run on because one look at it was not answered in time."""
+    settings = executor_settings(tmp_path, guest_agent_process.socket_path.parent, "qga", timeout_s=1)
+    async with hypervisor(settings) as link:
+        key = await link.shell("echo $$; exec sleep 600", guest=GUEST)
+        await link.until(lambda: link.stdout(key).endswith(b"\n"))
+
+        with structlog.testing.capture_logs() as logs:
+            guest_agent_process.child.send_signal(signal.SIGSTOP)
+            await link.terminate(key, grace_ms=1000)
+            await eventually(lambda: "guests.stop_interrupted" in {entry["event"] for entry in logs})
+            guest_agent_process.child.send_signal(signal.SIGCONT)
+        result = await link.result(key)
+
+    assert (result.end, result.signal) == (pb.TERMINATED, signal.SIGTERM)

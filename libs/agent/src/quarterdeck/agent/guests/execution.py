@@ -21,6 +21,7 @@ from quarterdeck.agent.guests.endings import lost, not_started, of_end, unproven
 from quarterdeck.agent.guests.mishaps import not_reached
 from quarterdeck.agent.guests.plans import GuestExecution
 from quarterdeck.agent.guests.sharing import NotReached
+from quarterdeck.agent.guests.stopping import stopped
 from quarterdeck.agent.guests.tidying import Tidying
 from quarterdeck.contracts.limits import OUTPUT_CHUNK_BYTES
 from quarterdeck.core.clock import Clock
@@ -125,7 +126,7 @@ class GuestRun:
                 if step is not None and step.end is not None:
                     return of_end(step.end, self._plan)
             try:
-                proven = await live.stop(order.grace_s)
+                proven = await stopped(live, order.grace_s)
             except MachineError as error:
                 return unproven(error.message)
             if not proven:
