@@ -9,6 +9,7 @@ from quarterdeck.agent.executor.journal.log_file import JournalInUse
 from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.contracts.ids import new_id
+from quarterdeck.core.clock import SystemClock
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation
@@ -67,3 +68,41 @@ async def test_stopping_executor_leaves_no_process_behind(settings: ExecutorSett
 
     process = Path(f"/proc/{int(link.stdout(key))}/stat")
     await eventually(lambda: not process.exists() or b") Z " in process.read_bytes(), within_s=10)
+
+
+class _SetClock(SystemClock):
+    """One that somebody sets."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+
+@pytest.mark.parametrize("ahead_ms", [-86_400_000, 86_400_000])
+async def test_clock_that_is_set_makes_no_order_expire_and_none_outlive_its_time(
+    settings: ExecutorSettings, ahead_ms: int
+) -> None:
+    """S0-19: a machine may learn what the time is only after its agent is on a link."""
+    clock = _SetClock()
+    executor = Executor(settings, clock=clock)
+    await executor.start()
+    link = Conversation(executor)
+    await link.open()
+    now_ms = SystemClock().now_ms()
+    await link.say(
+        welcome=pb.Welcome(epoch=link.epoch, window_bytes=link.window_bytes, server_time_ms=now_ms)
+    )
+
+    clock.ahead_ms = ahead_ms
+    ends = {}
+    for command_id, expires_ms in (("in-time", now_ms + 3_600_000), ("late", now_ms - 1)):
+        spec = pb.CommandSpec(command_type="exec", payload=b'{"argv": ["true"]}')
+        order = pb.Order(command_id=command_id, attempt=1, epoch=link.epoch, expires_ms=expires_ms)
+        order.spec = spec.SerializeToString()
+        await link.say(order=order)
+        ends[command_id] = (await link.result((command_id, 1))).end
+
+    assert ends == {"in-time": pb.SUCCEEDED, "late": pb.TIMED_OUT}
+    await link.cut()
+    await executor.stop(grace_s=0.2)

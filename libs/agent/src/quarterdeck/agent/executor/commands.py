@@ -22,6 +22,7 @@ from quarterdeck.agent.executor.outcome import Outcome, Run, RunStarted, StopOrd
 from quarterdeck.agent.executor.process_run import ProcessTools
 from quarterdeck.agent.executor.reports import Reporter
 from quarterdeck.agent.executor.runs import Runs
+from quarterdeck.agent.executor.server_clock import ServerClock
 from quarterdeck.agent.executor.slots import Slots
 from quarterdeck.core import failpoints, telemetry
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -39,6 +40,7 @@ class CommandTools(msgspec.Struct, frozen=True):
     runs: Runs
     disk: DiskSpace
     guests: GuestPort | None
+    server_clock: ServerClock
 
 
 class _Waiting(NamedTuple):
@@ -52,7 +54,6 @@ class Commands:
     def __init__(self, tools: CommandTools) -> None:
         self._settings = tools.processes.settings
         self._outlet = tools.processes.outlet
-        self._clock = tools.processes.clock
         self._tools = tools
         self._journal = tools.journal
         self._reporter = tools.reporter
@@ -223,8 +224,7 @@ class Commands:
                 self._reporter.result(entry, _NOT_DELIVERED, traceparent=work.traceparent)
 
     def _expired(self, work: WorkOrder) -> bool:
-        server_now_ms = self._clock.now_ms() + self._journal.clock_offset_ms
-        return 0 < work.expires_ms <= server_now_ms
+        return 0 < work.expires_ms <= self._tools.server_clock.now_ms()
 
     def make_way(self, key: CommandKey | None = None) -> None:
         """There may be room for more output, of `key` or of all."""

@@ -25,6 +25,7 @@ from quarterdeck.agent.executor.reaper import Reaper, become_subreaper
 from quarterdeck.agent.executor.recovery import Recovery
 from quarterdeck.agent.executor.reports import Reporter
 from quarterdeck.agent.executor.runs import Runs
+from quarterdeck.agent.executor.server_clock import ServerClock
 from quarterdeck.agent.executor.shell import EXEC, SHELL, prepare_scratch
 from quarterdeck.agent.executor.spool import Spools, SpoolSettings
 from quarterdeck.agent.executor.watcher import Watcher
@@ -87,8 +88,11 @@ class Executor:
         """Names in the latest Hello or GuestList."""
         disk = DiskSpace(settings.journal_dir, settings.disk_reserve_bytes, clock)
         runs = Runs(self._processes, self._spools, self._handlers, self._guests)
+        self._server_clock = ServerClock(clock, self._journal)
         self._commands = Commands(
-            CommandTools(self._journal, self._reporter, self._processes, runs, disk, self._guests)
+            CommandTools(
+                self._journal, self._reporter, self._processes, runs, disk, self._guests, self._server_clock
+            )
         )
         self._recovery = Recovery(
             self._journal, self._reporter, self._processes.table, journal.boot_id, self._guests
@@ -204,6 +208,7 @@ class Executor:
 
     def _welcome(self, welcome: pb.Welcome) -> None:
         offset_ms = welcome.server_time_ms - self._clock.now_ms() if welcome.server_time_ms else 0
+        self._server_clock.heard(welcome.server_time_ms)
         self._journal.epoch(Epoch(welcome.epoch.incarnation, welcome.epoch.revision), offset_ms)
         for ack in welcome.output_acks:
             self._output_ack(ack)
