@@ -26,6 +26,7 @@ from quarterdeck.contracts.ids import ID_PATTERN
 from quarterdeck.contracts.links import Carrier
 from quarterdeck.wire.join_token import JoinToken
 from quarterdeck.wire.pki import CertificateAuthority
+from tests.unit.agent.test_full_disk import largest_file
 
 
 def settings(directory: Path, **more: object) -> AgentSettings:
@@ -115,6 +116,18 @@ def test_ca_of_the_join_token_is_kept(tmp_path: Path) -> None:
     from_token = trusted_ca_pem(settings(tmp_path, join_token=token))
 
     assert from_token == trusted_ca_pem(settings(tmp_path)) == authority.certificate_pem
+
+
+def test_full_disk_keeps_no_front_from_starting_again(tmp_path: Path) -> None:
+    """S4-33: the CA is there already, and must not be emptied by writing it once more."""
+    authority = CertificateAuthority.create()
+    token = str(JoinToken.create(authority.certificate_der))
+    trusted_ca_pem(settings(tmp_path, join_token=token))
+
+    with largest_file(0):
+        again = trusted_ca_pem(settings(tmp_path, join_token=token))
+
+    assert again == trusted_ca_pem(settings(tmp_path)) == authority.certificate_pem
 
 
 def test_every_fact_has_a_value() -> None:

@@ -93,7 +93,11 @@ def trusted_ca_pem(settings: AgentSettings) -> bytes:
     if settings.join_token is not None:
         pem = JoinToken.parse(settings.join_token).ca_pem.encode()
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kept.write_bytes(pem)
+        # Only when it is news: a full disk must keep no front from starting again.
+        if not kept.exists() or kept.read_bytes() != pem:
+            draft = kept.with_suffix(".new")
+            draft.write_bytes(pem)
+            draft.replace(kept)
         return pem
     try:
         return kept.read_bytes()
