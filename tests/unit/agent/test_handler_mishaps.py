@@ -1,9 +1,12 @@
 """Handlers that end in ways nobody wrote them for: their commands end all the same, and nothing else is harmed."""
 
+import msgspec
 import pytest
 
+from quarterdeck.agent.executor.service import Executor
 from quarterdeck.agent.handlers import HandlerContext, Handlers
 from quarterdeck.agent.sdk import Agent
+from quarterdeck.agent.settings import ExecutorSettings
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
 from tests.unit.agent.conversation import Conversation
 
@@ -74,6 +77,38 @@ async def test_error_without_end_is_cut(link: Conversation, agent: Agent) -> Non
     assert reason == "execution_failed"
     assert error.startswith("execution failed: ää")
     assert 1000 < len(error.encode()) < 20_000
+
+
+async def test_large_results_that_nobody_confirms_hold_back_the_next_start(
+    settings: ExecutorSettings, agent: Agent
+) -> None:
+    """I9: results count like output in what the agent holds in memory."""
+
+    @agent.handler("large")
+    async def large() -> str:
+        return "x" * 200_000
+
+    settings = msgspec.structs.replace(settings, max_retained_bytes=1_000_000, max_parallel=1)
+    executor = Executor(settings, agent.handlers)
+    await executor.start()
+    link = Conversation(executor)
+    await link.open()
+    link.ack_reports = False
+
+    keys = [await link.order("large", {}) for _ in range(20)]
+    for key in keys[:5]:
+        await link.result(key)
+    for key in keys:
+        await link.report(key, pb.Accepted)
+    started = sum(bool(link.of(key, pb.Started)) for key in keys)
+    link.ack_reports = True
+    await link.open()
+    for key in keys:
+        await link.result(key)
+
+    assert started == 5
+    await link.cut()
+    await executor.stop(grace_s=0.2)
 
 
 class _Raw:

@@ -80,7 +80,7 @@ class ExecutorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Ended commands that the gateway has not confirmed; beyond it nothing new starts. Keeps the journal in Hello
     short."""
     max_retained_bytes: int = 64 * 1024 * 1024
-    """Output of all commands in memory that the gateway has not confirmed; beyond it nothing new starts."""
+    """Output and reports of all commands in memory that the gateway has not confirmed; beyond it nothing new starts."""
     command_spool_bytes: int = 64 * 1024 * 1024
     """Output of one command on disk while nobody takes it; beyond it the command waits in its write."""
     max_spool_bytes: int = 1024 * 1024 * 1024

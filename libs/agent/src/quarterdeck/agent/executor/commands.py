@@ -125,7 +125,7 @@ class Commands:
     def _may_start(self) -> bool:
         return (
             self._reporter.unconfirmed_ends < self._settings.max_unacknowledged_commands
-            and self._outlet.retained_bytes < self._settings.max_retained_bytes
+            and self._outlet.retained_bytes + self._outlet.reports_bytes < self._settings.max_retained_bytes
         )
 
     # ---- Runs

@@ -63,6 +63,8 @@ class Outlet:
         self._wake = asyncio.Event()
         self.retained_bytes = 0
         """Unacknowledged output of all commands, as far as it is in memory."""
+        self.reports_bytes = 0
+        """Unacknowledged reports, with the results in them."""
 
     @property
     def stuck(self) -> bool:
@@ -115,6 +117,8 @@ class Outlet:
 
     def report(self, report: Report) -> None:
         """Send until acknowledged. Also the way to say it once more."""
+        if report.seq not in self._unacknowledged:
+            self.reports_bytes += len(report.message)
         self._unacknowledged[report.seq] = report
         if self._standing:
             self._send(report)
@@ -122,7 +126,10 @@ class Outlet:
     def acknowledge_report(self, seq: int) -> Report | None:
         """The gateway has it. None when it had said so before."""
         self._sent_at_s.pop(seq, None)
-        return self._unacknowledged.pop(seq, None)
+        report = self._unacknowledged.pop(seq, None)
+        if report is not None:
+            self.reports_bytes -= len(report.message)
+        return report
 
     def repeat_overdue(self, older_than_s: float) -> None:
         """Send again what was sent that long ago and is still not acknowledged."""
