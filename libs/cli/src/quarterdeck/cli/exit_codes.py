@@ -5,7 +5,7 @@
     2    some failed
     3    still running when the wait ended
     4    some undelivered and none failed
-    5    stopped by a threshold or by policy
+    5    some were skipped: what they were to come after did not succeed
     130  interrupted
 
 A run on one machine passes the remote exit code through. Owns the mapping only; pure. Called by `run` and `tail`.

@@ -14,13 +14,6 @@ _RUNS = Group("Runs", sort_key=1)
 _FLEET = Group("Fleet", sort_key=2)
 _SYSTEM = Group("System", sort_key=3)
 
-app = App(
-    name="qd",
-    help="Give an order to any machine over any wire, and see every answer as it happens.",
-    version=lambda: version("quarterdeck-cli"),
-    default_parameter=Parameter(negative="", show_default=False),  # docstrings tell defaults in words
-)
-
 _VERBS = (
     (_RUNS, "run", "run:run", "Run a command on many machines and watch it."),
     (_RUNS, "ls", "ls:ls", "List the latest runs."),
@@ -35,8 +28,20 @@ _VERBS = (
     (_SYSTEM, "rebuild", "rebuild:rebuild", "Rebuild lost state from the log of events."),
     (_SYSTEM, "doctor", "doctor:doctor", "Look for what is wrong, and say what helps."),
 )
-for _group, _name, _target, _help in _VERBS:
-    app.command(f"quarterdeck.cli.verbs.{_target}", name=_name, help=_help, group=_group)
+
+
+def _app(called: str | None) -> App:
+    """Every verb. Help of all of them is the table's, so that none is imported; that of `called` is its own."""
+    app = App(
+        name="qd",
+        help="Give an order to any machine over any wire, and see every answer as it happens.",
+        version=lambda: version("quarterdeck-cli"),
+        default_parameter=Parameter(negative="", show_default=False),  # docstrings tell defaults in words
+    )
+    for group, name, target, summary in _VERBS:
+        own = {} if name == called else {"help": summary}
+        app.command(f"quarterdeck.cli.verbs.{target}", name=name, group=group, **own)
+    return app
 
 
 def main() -> None:
@@ -47,6 +52,7 @@ def main() -> None:
 def call(arguments: list[str]) -> int:
     """Runs one verb and returns the exit code."""
     try:
+        app = _app(arguments[0] if arguments else None)
         result = app(arguments, result_action="return_value", exit_on_error=False)
     except CycloptsError as error:
         # cyclopts has told it; its own exit code, 2, means "some failed" here

@@ -130,7 +130,7 @@ def run(
         qd run -l role=web -- systemctl restart nginx
 
     Exit code: 0 all succeeded, 1 usage or API error, 2 some failed, 3 still running, 4 some undelivered,
-    5 stopped by policy, 130 interrupted; on one machine the remote exit code.
+    5 some skipped (--after), 130 interrupted; on one machine the remote exit code.
     """
     payload = payload_of(command, how.script, how.type)
     return asyncio.run(_run(payload, where, how, shown, server))

@@ -99,6 +99,7 @@ def _announce(system: ReadySystem) -> None:
         ("token", system.token),
         ("gateways", f"quic://{system.quic}  grpc://{system.grpc}"),
         *([("no TLS", f"grpc://{system.plain_grpc}")] if system.plain_grpc else []),
+        ("events", f"{system.nats}  qd.event.>"),
         ("data", system.data_dir),
         ("agents", ", ".join(f"{name} ({agent.carrier})" for name, agent in system.agents.items()) or "none"),
     ):
