@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quarterdeck.machines.errors import ProtocolViolation, Refused, TimedOut
-from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocolBuilder, Request, Scratch
+from quarterdeck.machines.qga import LiveExec, LiveExecSpec, QgaProtocolBuilder, Request, Scratch, live
 from tests.integration.machines.agent_peer import AgentConnection, agent
 from tests.integration.machines.live_runs import MARKER
 
@@ -33,6 +33,46 @@ async def test_end_that_was_told_too_late_is_not_lost(socket_dir: Path) -> None:
         late = await connection.request()
         await gate.wait()
         connection.answer(late, {"exited": True, "exitcode": 42})
+        while True:
+            request = await connection.request()
+            if request["execute"] == "guest-exec-status":
+                connection.refuse(request, "GenericError", "Invalid parameter 'pid'")
+            else:
+                connection.answer(request, {"count": 0, "eof": True})
+
+    async with agent(socket_dir, script) as peer:
+        protocol = HASTY.build()
+        await protocol.connect(peer.guest)
+        run = LiveExec(Scratch(protocol), LiveExecSpec(marker=MARKER, argv=("x",)))
+        await run.start()
+        await run.step()
+        with pytest.raises(TimedOut):
+            await run.step()
+
+        gate.set()
+        step = await run.step()
+
+        assert step.end is not None
+        assert step.end.exit_code == 42
+        await protocol.disconnect()
+
+
+async def test_end_that_was_told_before_the_agent_fell_silent_is_not_lost(
+    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2-25F. The guest stood still in the middle of a burst: after the end, before the output."""
+    monkeypatch.setattr(live, "_YOUNG_S", 0)
+    gate = asyncio.Event()
+    surroundings = base64.b64encode(b"made\n\nPATH=/bin\0").decode()
+
+    async def script(connection: AgentConnection) -> None:
+        for returned in (
+            *({"pid": 1}, {"exited": True, "exitcode": 0, "out-data": surroundings}),
+            *(7, 8),  # files
+            *({"pid": 2}, {"exited": True, "exitcode": 42}),
+        ):
+            connection.answer(await connection.request(), returned)
+        await gate.wait()
         while True:
             request = await connection.request()
             if request["execute"] == "guest-exec-status":

@@ -41,6 +41,13 @@ class Answer(NamedTuple):
             ) from None
 
 
+def tell_late(requests: Sequence[Request], answers: Sequence[Answer]) -> None:
+    """What the first of a burst were answered, when the rest of it was given up: nobody gets these answers."""
+    for request, answer in zip(requests, answers, strict=False):
+        if request.on_late is not None and answer.refusal is None:
+            request.on_late(answer.result)
+
+
 class Channel(Protocol):
     """One way to the agent of one guest."""
 

@@ -23,7 +23,7 @@ from quarterdeck.machines.errors import (
 from quarterdeck.machines.guest import LibvirtEndpoint, ProtocolType
 from quarterdeck.machines.libvirt_connection import LibvirtConnection
 from quarterdeck.machines.noncharacters import NONCHARACTERS_REFUSED, has_noncharacter
-from quarterdeck.machines.qga.channel import Answer
+from quarterdeck.machines.qga.channel import Answer, tell_late
 from quarterdeck.machines.qga.framing import decode_reply
 from quarterdeck.machines.qga.structures import Request
 
@@ -65,7 +65,15 @@ class LibvirtChannel:
         if self._connection is None:
             await self.open()
         wait_s = max(1, int(timeout_s) - _SHORTER_BY_S)
-        return [await self._ask(request, wait_s) for request in requests]
+        answers: list[Answer] = []
+        try:
+            for request in requests:
+                answer = await self._ask(request, wait_s)
+                answers.append(answer)
+        except BaseException:
+            tell_late(requests, answers)
+            raise
+        return answers
 
     async def close(self) -> None:
         connection, self._connection, self._domain = self._connection, None, None

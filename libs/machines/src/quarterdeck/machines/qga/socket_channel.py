@@ -18,7 +18,7 @@ import structlog
 from quarterdeck.machines.errors import ConnectionEnded, MachineError, ProtocolViolation, Refused
 from quarterdeck.machines.guest import Endpoint, ProtocolType
 from quarterdeck.machines.noncharacters import NONCHARACTERS_REFUSED, has_noncharacter
-from quarterdeck.machines.qga.channel import Answer
+from quarterdeck.machines.qga.channel import Answer, tell_late
 from quarterdeck.machines.qga.framing import (
     MAX_REPLY_BYTES,
     Reply,
@@ -81,7 +81,14 @@ class SocketChannel:
         self._in_order = False
         self._expect(requests, ids)
         await self._send(lines)
-        answers = [await self._answer_to(request_id) for request_id in ids]
+        answers: list[Answer] = []
+        try:
+            for request_id in ids:
+                answer = await self._answer_to(request_id)
+                answers.append(answer)
+        except BaseException:
+            tell_late(requests, answers)
+            raise
         self._owed.clear()
         self._in_order = True
         return answers
