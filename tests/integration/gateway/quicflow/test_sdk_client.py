@@ -21,7 +21,7 @@ from quarterdeck.contracts.states import CommandState
 from quarterdeck.core import metrics
 from quarterdeck.core.registry.keys import link_key
 from quarterdeck.testing.eventually import eventually
-from quarterdeck.wire.quicflow import CommandCallback
+from quarterdeck.wire.quicflow import MAX_FRAME_BYTES, CommandCallback
 from tests.integration.gateway.carriers import Station
 from tests.integration.gateway.conftest import Aggregator
 from tests.integration.gateway.quicflow.conftest import end_of, ended, linked, order
@@ -81,6 +81,31 @@ async def test_errors_arrive_in_the_words_of_the_source(
     end = await end_of(aggregator, "c-1")
     assert end.end is CommandState.FAILED
     assert end.error.startswith(error)
+
+
+async def test_result_that_no_frame_can_hold_is_a_failure_that_says_so(
+    gateway: Station, settings: QuicflowSettings, aggregator: Aggregator
+) -> None:
+    """S0-20 S0-28: an answer must come, or the command would wait for its timeout."""
+
+    class Verbose:
+        async def execute(self, command_type: str, payload: bytes) -> bytes:
+            return b'"' + b"x" * MAX_FRAME_BYTES + b'"'
+
+    client, dispatcher = QuicflowClient(settings), Dispatcher()
+    dispatcher.register_handler(MessageType.COMMAND, CommandHandler(client, Verbose()))
+    dispatcher.start()
+    client.set_dispatcher(dispatcher)
+    running = asyncio.create_task(client.run())
+    await eventually(lambda: linked(gateway, "a1"))
+
+    await order(gateway, "a1", "c-1")
+    end = await end_of(aggregator, "c-1")
+    client.stop()
+    await asyncio.wait_for(running, 30)
+
+    assert end.end is CommandState.FAILED
+    assert end.error.startswith("execution failed: the result has ")
 
 
 async def test_second_restart_is_told_that_the_first_one_runs(

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -12,8 +12,12 @@ from quarterdeck.contracts.errors import DecodeError
 from quarterdeck.core.clock import Clock, SystemClock
 from quarterdeck.wire import quicflow
 from quarterdeck.wire.backbone_v1 import backbone_pb2 as pb
+from quarterdeck.wire.codes import ResultReason
 
 log = structlog.get_logger()
+
+MAX_RESULT_BYTES: Final = quicflow.MAX_FRAME_BYTES - 64 * 1024
+"""A frame holds the answer around it, too."""
 
 
 class NamedClient(Protocol):
@@ -54,7 +58,11 @@ class CommandHandler:
             raise InvalidPayload(error.message) from error
         context = HandlerContext(message.msg_id, 1, ordered.command_type, threading.Event())
         try:
-            return await execute(self._executor, bytes(ordered.payload), context)
+            result = await execute(self._executor, bytes(ordered.payload), context)
         except asyncio.CancelledError:
             context.cancelled.set()
             raise
+        if len(result) > MAX_RESULT_BYTES:
+            text = f"execution failed: the result has {len(result)} bytes, limit {MAX_RESULT_BYTES}"
+            raise HandlerError(ResultReason.EXECUTION_FAILED, text)
+        return result
