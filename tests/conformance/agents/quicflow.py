@@ -161,6 +161,12 @@ class SampleClient:
         self._protocol.transmit()
         return stream_id
 
+    @property
+    def free_streams(self) -> int:
+        """How many more the server lets us open now."""
+        quic = self._protocol._quic
+        return int(quic._remote_max_streams_bidi) - int(quic.get_next_available_stream_id()) // 4
+
     def give_up(self, stream_id: int) -> None:
         """Neither write nor read on it any more, as clients do that cancel both halves when they are done."""
         self._protocol._quic.reset_stream(stream_id, 0)
