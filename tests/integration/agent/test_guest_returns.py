@@ -7,6 +7,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from quarterdeck.agent.guests.connections import Connections
+from quarterdeck.agent.guests.settings import GuestSettings
+from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
@@ -73,3 +76,22 @@ async def test_stop_outlasts_a_short_silence_of_the_guests_agent(
         result = await link.result(key)
 
     assert (result.end, result.signal) == (pb.TERMINATED, signal.SIGTERM)
+
+
+async def test_guest_that_gets_another_socket_keeps_the_connections_that_it_has(
+    tmp_path: Path, guest_agent_process: HostGuestAgent
+) -> None:
+    """S2-6: making them anew would break what other commands are about to be answered."""
+    qga = UnixEndpoint(str(guest_agent_process.socket_path))
+    before = Guest(name=GUEST, endpoints={ProtocolType.QGA: qga})
+    spice = {ProtocolType.SPICE: UnixEndpoint(str(tmp_path / "spice.sock"))}
+    after = Guest(name=GUEST, endpoints={ProtocolType.QGA: qga, **spice}, channels={"org.example.new": qga})
+    connections = Connections(GuestSettings())
+
+    with structlog.testing.capture_logs() as logs:
+        for guest in (before, after, before):
+            async with connections.programs(guest) as scratch:
+                await scratch.qga.ping()
+        await connections.close()
+
+    assert sum(entry["event"] == "qga.connected" for entry in logs) == 1

@@ -45,8 +45,9 @@ async def _as_it_is(guest: Guest) -> Guest:
 class Shared(Generic[P]):
     """One connection, and who uses it."""
 
-    def __init__(self, protocol: P) -> None:
+    def __init__(self, protocol: P, channel: str) -> None:
         self.protocol = protocol
+        self.channel = channel
         self.guest: Guest | None = None
         """As it was asked for when the connection was made."""
         self.opening = asyncio.Lock()
@@ -85,7 +86,7 @@ class SharedConnections:
         """
         key = (guest.name, protocol_type, channel)
         if key not in self._shared:
-            self._shared[key] = cast(Shared[Protocol], Shared(build()))
+            self._shared[key] = cast(Shared[Protocol], Shared(build(), channel))
         shared = self._shared[key]
         shared.users += 1
         if shared.idle_timer is not None:
@@ -126,7 +127,7 @@ async def _connect(
 ) -> None:
     failed_before = shared.failed_opens
     async with shared.opening:
-        if shared.guest == guest and await shared.protocol.is_connected():
+        if _is_same_way(shared, guest) and await shared.protocol.is_connected():
             return
         # Whoever waited for an attempt of somebody else has waited for its own: in turn, the times would add up.
         if shared.failed_opens > failed_before and shared.last_failure is not None:
@@ -141,6 +142,21 @@ async def _connect(
             raise
         shared.guest, shared.last_failure = guest, None
         log.debug("guests.connected", guest=guest.name, protocol=shared.protocol.protocol_type())
+
+
+def _is_same_way(shared: Shared[Protocol], guest: Guest) -> bool:
+    """Whether the connection leads where one for `guest` would, whatever else of the guest came or went meanwhile."""
+    return shared.guest is not None and _way(shared, shared.guest) == _way(shared, guest)
+
+
+def _way(shared: Shared[Protocol], guest: Guest) -> tuple[object, ...]:
+    own = guest.endpoints.get(shared.protocol.protocol_type())
+    return (
+        own,
+        guest.endpoints.get(ProtocolType.QMP),
+        guest.channels.get(shared.channel),
+        guest.spice_password,
+    )
 
 
 async def _open(shared: Shared[Protocol], located: Guest) -> None:
