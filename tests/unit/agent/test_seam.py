@@ -13,6 +13,7 @@ from quarterdeck.agent.executor_client import RemoteExecutor, RemoteSession
 from quarterdeck.agent.executor_server import ExecutorServer
 from quarterdeck.agent.executor_socket import SOCKET_NAME, connect, listen
 from quarterdeck.contracts.errors import DecodeError
+from quarterdeck.contracts.limits import MAX_FRAME_BYTES
 
 PATIENCE_S = 20.0
 
@@ -139,6 +140,20 @@ async def test_garbage_ends_its_connection_and_nothing_else(
     await front.send(b"challenge")
 
     assert await heard(front) == b"heard challenge"
+
+
+async def test_executor_that_cannot_speak_ends_the_session(
+    server: ExecutorServer, executor: StubExecutor, join: Join
+) -> None:
+    """S4-33: a front whose heartbeats go on would keep up a link that nobody answers on."""
+    session = await join()
+
+    executor.endless = bytes(MAX_FRAME_BYTES + 1)
+    await session.send(b"one")
+    with pytest.raises(ExecutorLost):
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                await session.receive()
 
 
 async def test_front_that_stops_reading_holds_the_executor_back(

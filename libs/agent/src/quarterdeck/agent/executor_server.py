@@ -110,7 +110,11 @@ class ExecutorServer:
                 writer.write(encode(await self._executor.receive()))
                 await writer.drain()  # a front that takes nothing holds the executor's outlet back here
         except ConnectionError:
-            writer.transport.abort()  # ends the reader, and with it the session
+            pass  # the front died
+        except Exception:
+            log.exception("executor.speaking_failed")
+        finally:
+            writer.transport.abort()  # ends the reader, and with it the session: nobody listens to one who is mute
 
 
 def _close(connection: socket.socket, _session: "asyncio.Task[None]") -> None:
