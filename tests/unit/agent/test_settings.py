@@ -87,6 +87,20 @@ def test_wrong_arguments_end_with_the_usage_code(capsys: pytest.CaptureFixture[s
     assert "expected quic://" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("logging_restored")
+def test_data_directory_that_cannot_be_made_ends_with_the_usage_code(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Named, and not a traceback."""
+    file = tmp_path / "file"
+    file.touch()
+
+    code = main(["--server", "grpc://127.0.0.1:1", "--data-dir", str(file / "agent"), "--agent-id", "a1"])
+
+    assert code == EXIT_USAGE
+    assert f"{file} is not a directory" in "".join(capsys.readouterr())
+
+
 def test_agent_without_enrolment_or_token_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(BadAgentSettings, match="join token"):
         Credentials.load(settings(tmp_path))

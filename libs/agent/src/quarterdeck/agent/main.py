@@ -46,6 +46,7 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
     if samples:
         SampleCommands().register(handlers)
     try:
+        _check_place(settings.data_dir)
         asyncio.run(_live(settings, handlers))
     except AgentRefused as refused:
         log.error("agent.refused", agent_id=settings.agent_id, reason=refused.reason, cause=refused.message)
@@ -54,6 +55,15 @@ def run(settings: AgentSettings, *, samples: bool = False) -> int:
         log.error("agent.settings_refused", code=error.code, cause=error.message)
         return EXIT_USAGE
     return 0
+
+
+def _check_place(data_dir: Path) -> None:
+    """Whoever first writes there makes the directory, with a mode of its own. Raises BadAgentSettings."""
+    there = next(path for path in (data_dir, *data_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise BadAgentSettings(f"data directory {data_dir}: {there} is not a directory", field="data_dir")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadAgentSettings(f"data directory {data_dir}: {there} cannot be written", field="data_dir")
 
 
 async def _live(settings: AgentSettings, handlers: Handlers) -> None:
