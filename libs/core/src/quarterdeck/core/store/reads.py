@@ -41,9 +41,9 @@ class Reads:
         for command_id, row in zip(command_ids, rows, strict=True):
             if row and row[0] == tenant.encode():
                 batch_id = row[COMMAND_FIELDS.index("batch_id")]
-                views.append(
-                    command_view(command_id, row, specs.get(batch_id.decode()) if batch_id else None)
-                )
+                spec = specs.get(batch_id.decode()) if batch_id else None
+                if spec is not None or not batch_id:  # a child is forgotten with its batch
+                    views.append(command_view(command_id, row, spec))
         return views
 
     async def batch(self, tenant: str, batch_id: str) -> BatchView | None:

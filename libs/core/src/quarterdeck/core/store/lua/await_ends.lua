@@ -9,6 +9,7 @@ for i, id in ipairs(request[2]) do
   if ends[states[i]] then
     -- What somebody still waits with is not forgotten before they looked for the last time.
     if redis.call('TTL', key) < ttl_s then redis.call('EXPIRE', key, ttl_s) end
+    if key == key_batch(id) then redis.call('EXPIRE', key_counts(id), ttl_s) end
   elseif states[i] ~= '' then
     redis.call('HSET', key, 'awaited', 1)
     for _, message in ipairs(request[3]) do

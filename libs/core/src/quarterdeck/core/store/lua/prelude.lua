@@ -74,11 +74,9 @@ local function remember(idempotency, id)
   end
 end
 
--- The rest of a lifetime that began at `since`; never so short that the rest of a rebuild would miss the key.
-local function expire_from(since, ttl_ms, key, member)
-  local left_ms = math.max(since + ttl_ms - now, 60000)
-  redis.call('PEXPIRE', key, left_ms)
-  redis.call('ZADD', key_expiry(), now + left_ms, member)
+-- What is left of a lifetime that began at `since`; never so little that the rest of a rebuild would miss the key.
+local function left_since(since, ttl_ms)
+  return math.max(since + ttl_ms - now, 60000)
 end
 
 local function answer(extra)
@@ -147,14 +145,19 @@ local function assign(c, id, agent_id)
   c.agent_id = agent_id
 end
 
+-- Its batch may run long after a child's end, and a child is kept as long as its batch: the sweep sees to that when
+-- `left_ms` are over. The hash alone goes by itself, so much later that no sweep is missed.
+local function expire_in(left_ms, c, id, state)
+  redis.call('PEXPIRE', key_command(id), c.batch_id and left_ms + BATCH_TTL_S * 1000 or left_ms)
+  redis.call('ZADD', key_expiry(), now + left_ms, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
+end
+
 local function expire_later(c, id, state)
-  local ttl = lifetime(c)
   if c.session_id then
     redis.call('EXPIRE', key_session(c.session_id), SESSION_TTL_S)
     redis.call('EXPIRE', key_rounds(c.session_id), SESSION_TTL_S)
   end
-  redis.call('EXPIRE', key_command(id), ttl)
-  redis.call('ZADD', key_expiry(), now + ttl * 1000, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
+  expire_in(lifetime(c) * 1000, c, id, state)
 end
 
 -- Adds to an end's payload what came about without an event.
@@ -274,6 +277,12 @@ end
 
 -- ---- The batches that this script touched -----------------------------------------------------------------------
 
+local function expire_batch_in(left_ms, id, tenant)
+  redis.call('PEXPIRE', key_batch(id), left_ms)
+  redis.call('PEXPIRE', key_counts(id), left_ms)
+  redis.call('ZADD', key_expiry(), now + left_ms, tenant .. '///' .. id)
+end
+
 local function counts_of(batch_id)
   local counts, total, ended, sum = {}, 0, 0, redis.call('HGETALL', key_counts(batch_id))
   for i = 1, #sum, 2 do
@@ -315,9 +324,7 @@ local function settle_batches()
         state, type = batch_end(counts, total, stop), 'batch.completed'
         redis.call('HDEL', key_unborn(), batch_id)
         redis.call('HSET', key, 'completed_at_ms', now)
-        redis.call('EXPIRE', key, BATCH_TTL_S)
-        redis.call('EXPIRE', key_counts(batch_id), BATCH_TTL_S)
-        redis.call('ZADD', key_expiry(), now + BATCH_TTL_S * 1000, batch.tenant .. '///' .. batch_id)
+        expire_batch_in(BATCH_TTL_S * 1000, batch_id, batch.tenant)
         if v[4] then tell_who_waits(batch_id) end
       elseif state == 'PENDING' and (counts.pending or 0) + (counts.unreachable or 0) < total then
         state = 'IN_PROGRESS'

@@ -26,8 +26,7 @@ for _, item in ipairs(request[3]) do
     if BATCH_TERMINAL[state] and not BATCH_TERMINAL[v[1]] then
       redis.call('HSET', key, 'completed_at_ms', at)
       redis.call('HDEL', key_unborn(), id)
-      expire_from(at, BATCH_TTL_S * 1000, key, v[3] .. '///' .. id)
-      redis.call('PEXPIRE', key_counts(id), redis.call('PTTL', key))
+      expire_batch_in(left_since(at, BATCH_TTL_S * 1000), id, v[3])
     end
     if version > tonumber(v[2]) then redis.call('HSET', key, 'version', version, 'updated_at_ms', at) end
   end

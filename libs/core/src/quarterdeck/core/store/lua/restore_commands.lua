@@ -31,8 +31,7 @@ local function stand(id, c, agent_id, attempt, state, fields)
   file_under(c, id, c.state, state)
   if TERMINAL[state] then
     redis.call('ZREM', key_attention(), id)
-    local ttl_ms = lifetime(c) * 1000
-    expire_from(fields.updated_at_ms, ttl_ms, key, c.tenant .. '/' .. c.agent_id .. '/' .. state .. '/' .. id)
+    expire_in(left_since(fields.updated_at_ms, lifetime(c) * 1000), c, id, state)
   else
     local deadline = fields.deadline_at_ms or c.deadline
     -- Who was to wake it is forgotten: it looks itself at what holds it back.
