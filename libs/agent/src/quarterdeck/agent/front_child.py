@@ -68,6 +68,8 @@ class FrontChild:
         self._backoff = Backoff(FRONT_RESTART)
         self._leaving = asyncio.Event()
         self._child: subprocess.Popen[bytes] | None = None
+        self._stood = False
+        """One of them could work with these settings."""
 
     @property
     def pid(self) -> int | None:
@@ -75,7 +77,7 @@ class FrontChild:
         return self._child.pid if self._child is not None else None
 
     async def run(self) -> None:
-        """Fronts, one after the other, until `stop`. Raises AgentRefused and BadAgentSettings, as the front found."""
+        """Fronts, one after the other, until `stop`. Raises AgentRefused; BadAgentSettings while none ever stood."""
         launch = encode_launch(FrontLaunch(settings=self._front_settings()))
         while not self._leaving.is_set():
             started_s = self._clock.monotonic_s()
@@ -83,6 +85,7 @@ class FrontChild:
             if self._leaving.is_set():
                 return
             if self._clock.monotonic_s() - started_s > _STOOD_S:
+                self._stood = True
                 self._backoff.reset()
                 wait_s = 0.0
             else:
@@ -121,7 +124,11 @@ class FrontChild:
             await _exited(child)
             exit_code = child.wait()
             if exit_code in (EXIT_REFUSED, EXIT_USAGE):
-                decode_end(child.stdout.read()).raise_error()
+                end = decode_end(child.stdout.read())
+                if exit_code == EXIT_REFUSED or not self._stood:
+                    end.raise_error()
+                # Such as a full disk: it may pass, and until then no running command is ended for it.
+                log.error("executor.front_disturbed", cause=end.message)
             return exit_code
         finally:
             self._child = None
