@@ -109,3 +109,29 @@ async def test_reserve_is_kept_for_what_runs(settings: ExecutorSettings) -> None
     assert refused.reason == "spool_full"
     await link.cut()
     await executor.stop(grace_s=0.2)
+
+
+async def test_nothing_starts_in_a_stop_that_could_not_be_recorded(
+    settings: ExecutorSettings, tmp_path: Path
+) -> None:
+    """I8: nor when there is room again while the stop waits for what runs. The next executor finds them waiting."""
+    executor = Executor(msgspec.structs.replace(settings, max_parallel=1))
+    await executor.start()
+    link = Conversation(executor)
+    await link.open()
+    running = await link.shell("trap 'sleep 0.2; exit' TERM; echo up; while :; do sleep 0.01; done")
+    await link.until(lambda: link.stdout(running) == b"up\n")
+    waiting = [await link.shell(f"touch {tmp_path}/started") for _ in range(2)]
+    for key in waiting:
+        await link.report(key, pb.Accepted)
+
+    with largest_file((settings.journal_dir / JOURNAL).stat().st_size):
+        stopping = asyncio.create_task(executor.stop(grace_s=5))
+        await asyncio.sleep(0)
+    await stopping
+    await link.cut()
+
+    assert not (tmp_path / "started").exists()
+    async with successor(after_kill(settings, tmp_path / "killed")) as new_link:
+        for key in waiting:
+            await new_link.result(key)

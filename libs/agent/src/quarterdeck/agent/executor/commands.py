@@ -124,7 +124,8 @@ class Commands:
 
     def _may_start(self) -> bool:
         return (
-            self._reporter.unconfirmed_ends < self._settings.max_unacknowledged_commands
+            not self._stopping
+            and self._reporter.unconfirmed_ends < self._settings.max_unacknowledged_commands
             and self._outlet.retained_bytes + self._outlet.reports_bytes < self._settings.max_retained_bytes
         )
 
