@@ -31,6 +31,17 @@ async def test_restarted_server_keeps_its_port_and_its_streams(nats_server: Nats
     await client.close()
 
 
+async def test_stream_may_have_a_limit_beyond_the_disk(nats_server: NatsServer) -> None:
+    """A small machine starts as any other does; what is full is the disk, when it is."""
+    free_bytes = psutil.disk_usage(str(nats_server.settings.server_dir)).free
+    client = await nats.connect(nats_server.url)
+
+    stream = await client.jetstream().add_stream(name="LARGE", subjects=["large.>"], max_bytes=2 * free_bytes)
+
+    assert stream.config.max_bytes == 2 * free_bytes
+    await client.close()
+
+
 async def test_killed_server_keeps_its_port_after_a_new_start(nats_server: NatsServer) -> None:
     """SIGKILL is an outage, not an end."""
     url, first_pid = nats_server.url, nats_server.pid

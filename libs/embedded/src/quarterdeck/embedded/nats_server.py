@@ -16,6 +16,9 @@ from quarterdeck.embedded.server_process import ServerProcess
 
 _POLL_S = 0.005
 """A start takes about 35 ms; the ports file appears late in it."""
+_FILE_STORE_BYTES = 2**50
+"""Streams bring limits of their own. Without this, nats-server refuses them when three quarters of what is free on the
+disk at its start are less than the sum of those limits, however little they hold."""
 
 
 class NatsServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +93,10 @@ class NatsServer(ServerProcess):
     def _config(self) -> str:
         settings = self.settings
         # JSON strings are valid in nats-server's configuration language and quote paths safely.
-        jetstream = [f"store_dir: {json.dumps(str(settings.server_dir / 'jetstream'))}"]
+        jetstream = [
+            f"store_dir: {json.dumps(str(settings.server_dir / 'jetstream'))}",
+            f"max_file_store: {_FILE_STORE_BYTES}",
+        ]
         if settings.sync_interval is not None:
             jetstream.append(f"sync_interval: {json.dumps(settings.sync_interval)}")
         return "\n".join(
