@@ -32,6 +32,9 @@ DEFAULT_MAX_OUTPUT_BYTES: Final = 256 * 1024 * 1024
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024 * 1024
 """Largest limit that a request may name: more than the feed keeps of everybody would never be whole."""
 
+MAX_ERROR_CHARS: Final = 8 * 1024
+"""What is passed on of a command's error text."""
+
 MAX_BATCH_TARGETS: Final = 50_000
 """Largest fan-out of one request."""
 

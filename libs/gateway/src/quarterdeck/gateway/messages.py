@@ -14,7 +14,7 @@ from quarterdeck.contracts.commands import CommandSpec
 from quarterdeck.contracts.errors import LinkRefused
 from quarterdeck.contracts.guests import MAX_GUESTS
 from quarterdeck.contracts.ids import ID_PATTERN
-from quarterdeck.contracts.limits import MAX_MESSAGE_BYTES
+from quarterdeck.contracts.limits import MAX_ERROR_CHARS, MAX_MESSAGE_BYTES
 from quarterdeck.contracts.links import Epoch, LinkEnd
 from quarterdeck.contracts.orders import GatewayOrder
 from quarterdeck.contracts.states import CommandState
@@ -26,7 +26,6 @@ _LAST_TIME_MS: Final = 253_402_300_799_999
 """9999-12-31T23:59:59.999Z, the last that RFC 3339 can write."""
 _ROOM_AROUND: Final = 100
 """Levels of nesting that a result leaves to those who read it as a part of something larger."""
-_MAX_ERROR_CHARS: Final = 8 * 1024
 _MAX_REASON_CHARS: Final = 64
 
 _STATE_OF: Final = {
@@ -129,7 +128,7 @@ def report_of(message: SimpleReport, agent_id: str) -> reports.Report:
         agent_id=agent_id,
         at_ms=at_ms,
         reason=message.reason[:_MAX_REASON_CHARS],
-        error=message.error[:_MAX_ERROR_CHARS],
+        error=message.error[:MAX_ERROR_CHARS],
     )
 
 
@@ -146,7 +145,7 @@ def result_of(
         raise LinkRefused(LinkEnd.PROTOCOL, "a result without an end")
     reason, error, result = (
         message.reason[:_MAX_REASON_CHARS],
-        message.error[:_MAX_ERROR_CHARS],
+        message.error[:MAX_ERROR_CHARS],
         message.result,
     )
     if len(result) > MAX_RESULT_BYTES:

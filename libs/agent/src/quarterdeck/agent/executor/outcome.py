@@ -1,16 +1,14 @@
 """What a run is, how it ends, and how that is written down before it becomes a Result."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
 from quarterdeck.agent.executor.journal.entries import CommandKey
 from quarterdeck.agent.executor.streams import CommandOutput
+from quarterdeck.contracts.limits import MAX_ERROR_CHARS
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
-
-_MAX_ERROR_CHARS: Final = 8 * 1024
-"""What the gateway passes on of an error."""
 
 
 class StopOrder(msgspec.Struct, frozen=True):
@@ -92,7 +90,7 @@ def result_message(
 
 def _tellable(text: str) -> str:
     """As protobuf takes it, and as a frame has room for: a handler's error may hold anything, and any amount of it."""
-    return text[:_MAX_ERROR_CHARS].encode(errors="replace").decode()
+    return text[:MAX_ERROR_CHARS].encode(errors="replace").decode()
 
 
 def corrected(message: bytes, output: CommandOutput) -> bytes:

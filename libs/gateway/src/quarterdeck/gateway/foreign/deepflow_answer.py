@@ -12,7 +12,7 @@ the link nor the command. Called by the deepflow conversation with every respons
 """
 
 import hashlib
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -23,12 +23,10 @@ from quarterdeck.contracts.agent_calls import (
     RemoteCommand,
     RemoteCommands,
 )
+from quarterdeck.contracts.limits import MAX_ERROR_CHARS
 from quarterdeck.contracts.states import CommandState
 from quarterdeck.wire.codes import ResultReason
 from quarterdeck.wire.deepflow import agent_pb2 as df
-
-_MAX_ERROR_CHARS: Final = 8 * 1024
-"""What is kept of the texts of one answer."""
 
 
 class AnswerEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +136,7 @@ def as_text(said: str | bytes) -> str:
 
 
 def _joined(before: str, after: str) -> str:
-    return "\n".join(filter(None, (before, after)))[:_MAX_ERROR_CHARS]
+    return "\n".join(filter(None, (before, after)))[:MAX_ERROR_CHARS]
 
 
 def _listed(listed: RemoteCommands | LinuxNamespaces) -> Taken:
