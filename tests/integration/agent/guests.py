@@ -1,5 +1,6 @@
 """An executor that looks after guests, and a gateway's side to talk to it. For the tests of this directory."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,25 @@ def executor_settings(
             timeout_s=timeout_s,
         ),
     )
+
+
+@asynccontextmanager
+async def agent_that_never_answers(path: Path) -> AsyncIterator[list[asyncio.StreamWriter]]:
+    """At `path`, which must be short. Yields the connections that were made to it."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def listen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(listen, path)
+    try:
+        yield connections
+    finally:
+        server.close()
 
 
 @asynccontextmanager

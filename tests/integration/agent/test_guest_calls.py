@@ -1,6 +1,5 @@
 """Calls to a guest's QEMU, against a real one; and what is said of guests that are not there."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -15,7 +14,7 @@ from quarterdeck.machines.qmp import QmpProtocolBuilder
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent, QemuProcess
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
-from tests.integration.agent.guests import GUEST, executor_settings, hypervisor
+from tests.integration.agent.guests import GUEST, agent_that_never_answers, executor_settings, hypervisor
 from tests.unit.agent.conversation import Conversation
 
 
@@ -148,22 +147,12 @@ async def test_name_that_is_no_text_can_be_logged(tmp_path: Path, socket_dir: Pa
 
 async def test_agent_that_never_answers_fails_the_command_in_time(tmp_path: Path, socket_dir: Path) -> None:
     """Somebody listens, and says nothing: nothing was started, and other commands go on."""
-
-    async def listen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            writer.close()
-
-    server = await asyncio.start_unix_server(listen, socket_dir / "qga.sock")
-    try:
+    async with agent_that_never_answers(socket_dir / "qga.sock"):
         settings = executor_settings(tmp_path, socket_dir, "qga", timeout_s=0.5)
         async with hypervisor(settings) as link:
             silent = await link.shell("true", guest=GUEST)
             assert (await link.run("true")).end == pb.SUCCEEDED
             result = await link.result(silent)
-    finally:
-        server.close()
 
     assert (result.end, result.reason) == (pb.FAILED, "guest_unreachable")
 

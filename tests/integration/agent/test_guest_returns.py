@@ -1,6 +1,5 @@
 """Guests that went away between two commands, or have no way in: what the next command is told."""
 
-import asyncio
 import signal
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from quarterdeck.machines.guest import Guest, ProtocolType, UnixEndpoint
 from quarterdeck.testing.eventually import eventually
 from quarterdeck.testing.machines import HostGuestAgent
 from quarterdeck.wire.agent_v1 import agent_pb2 as pb
-from tests.integration.agent.guests import GUEST, executor_settings, hypervisor
+from tests.integration.agent.guests import GUEST, agent_that_never_answers, executor_settings, hypervisor
 
 
 async def test_guest_that_is_back_takes_the_next_command(
@@ -36,27 +35,14 @@ async def test_commands_that_wait_for_the_same_silence_fail_together(
     tmp_path: Path, socket_dir: Path
 ) -> None:
     """S2-25F: a time limit does not add up over those that wait."""
-    connections = 0
-
-    async def listen(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal connections
-        connections += 1
-        try:
-            await asyncio.Event().wait()
-        finally:
-            writer.close()
-
-    server = await asyncio.start_unix_server(listen, socket_dir / "qga.sock")
-    try:
+    async with agent_that_never_answers(socket_dir / "qga.sock") as connections:
         settings = executor_settings(tmp_path, socket_dir, "qga", timeout_s=0.5)
         async with hypervisor(settings) as link:
             keys = [await link.shell("true", guest=GUEST) for _ in range(12)]
             results = [await link.result(key) for key in keys]
-    finally:
-        server.close()
 
     assert {(result.end, result.reason) for result in results} == {(pb.FAILED, "guest_unreachable")}
-    assert connections <= 2
+    assert len(connections) <= 2
 
 
 async def test_stop_outlasts_a_short_silence_of_the_guests_agent(
